@@ -1,0 +1,24 @@
+"""JupyterLab inside the lab: one known port, one token, no way around it."""
+
+import os
+from pathlib import Path
+
+TOKEN_FILE = Path("/run/secrets/jupyter_token")
+token = TOKEN_FILE.read_text().strip() if TOKEN_FILE.exists() else ""
+if not token:
+    # Jupyter takes an empty token to mean "no authentication": never start like that.
+    raise SystemExit("JUPYTER_TOKEN is empty: run `invoke setup`, or set it in .env")
+
+c = get_config()  # type: ignore[name-defined]  # noqa: F821
+c.IdentityProvider.token = token
+# All interfaces of the container; Compose publishes the port on the host's loopback alone.
+c.ServerApp.ip = "0.0.0.0"  # noqa: S104
+c.ServerApp.port = 8888
+# Jupyter would hop to the next free port, and the published one would be dead.
+c.ServerApp.port_retries = 0
+c.ServerApp.open_browser = False
+c.ServerApp.root_dir = "/lab"
+c.ServerApp.preferred_dir = os.environ.get("JUPYTER_DIR", "/lab/notebooks")
+# A rootless engine maps the caller to uid 0 of the container, and to nobody else outside.
+c.ServerApp.allow_root = os.getuid() == 0
+c.ServerApp.quit_button = False

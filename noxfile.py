@@ -1,0 +1,72 @@
+"""The checks. They run in the environment that bootstrap.py made, so nothing is downloaded twice.
+
+Sessions that need the engine fail without one: a skipped check would look green.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import nox
+
+nox.options.sessions = ["tests"]
+nox.options.default_venv_backend = "none"
+nox.options.error_on_missing_interpreters = True
+
+REPORTS = Path("reports")
+PYTHON = (sys.executable, "-m")
+CHROMIUM = ("chromium", "chromium-driver")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Unit, Compose and engine tests; the engine is set up first (asks, or CI=true answers)."""
+    answered = ["--yes"] if os.environ.get("CI") else []
+    session.run(*PYTHON, "invoke", "setup", *answered)
+    browser = [] if chromium(session) else ["-m", "not browser"]
+    REPORTS.mkdir(exist_ok=True)
+    junit = f"--junitxml={REPORTS / 'tests.xml'}"
+    session.run(*PYTHON, "pytest", junit, *browser, *session.posargs)
+
+
+def chromium(session: nox.Session) -> bool:
+    """Whether the browser tests can run. In CI they must, so the browser is installed there."""
+    if all(shutil.which(name) for name in ("chromium", "chromedriver")):
+        return True
+    if not os.environ.get("CI"):
+        session.warn("no chromium and chromedriver here: the browser tests are left out")
+        return False
+    sudo = [] if os.geteuid() == 0 else ["sudo"]
+    session.run(*sudo, "apt-get", "update", "--quiet=2", external=True)
+    install = ("apt-get", "install", "--quiet=2", "--yes", "--no-install-recommends")
+    session.run(*sudo, *install, *CHROMIUM, external=True, silent=True)
+    return True
+
+
+@nox.session(default=False)
+def unit(session: nox.Session) -> None:
+    """The tests that need no engine, in seconds."""
+    session.run(*PYTHON, "pytest", "tests/unit", "tests/compose", *session.posargs)
+
+
+@nox.session(default=False)
+def lint(session: nox.Session) -> None:
+    """Formatting, lint and types."""
+    session.run(*PYTHON, "ruff", "check", ".")
+    session.run(*PYTHON, "ruff", "format", "--check", ".")
+    session.run(*PYTHON, "mypy")
+
+
+@nox.session(default=False)
+def smoke(session: nox.Session) -> None:
+    """The CPU half of the smoke tests, run by pytest inside the container."""
+    session.run(*PYTHON, "labcrate.proof", "cpu", *session.posargs)
+
+
+@nox.session(default=False)
+def gpu_smoke(session: nox.Session) -> None:
+    """Prove that torch.cuda works, inside the container. Fails where there is no GPU."""
+    session.run(*PYTHON, "labcrate.proof", "gpu", *session.posargs)

@@ -1,0 +1,291 @@
+"""The lab's verbs: `invoke --list` is the table of contents, `invoke VERB --help` the manual."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+import time
+import urllib.error
+import urllib.request
+import webbrowser
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from invoke import Collection, Context, Exit, task
+from rich.console import Console
+from rich.table import Table
+
+from labcrate import engine as engines
+from labcrate import setup as setups
+from labcrate import settings as settings_module
+from labcrate import shell, stack
+from labcrate.errors import Code, LabError
+from labcrate.stack import Stack
+
+Body = TypeVar("Body", bound=Callable[..., Any])
+
+
+def lab_task(body: Body) -> Any:
+    """A task whose expected failures end in one message and an exit code of their own."""
+
+    @functools.wraps(body)
+    def wrapped(*arguments: Any, **options: Any) -> Any:
+        try:
+            with shell.terminable():
+                return body(*arguments, **options)
+        except LabError as error:
+            raise Exit(str(error), code=int(error.code)) from None
+        except KeyboardInterrupt:
+            raise Exit("interrupted; the same command can be run again", code=130) from None
+        except shell.Terminated:
+            raise Exit("terminated; the same command can be run again", code=143) from None
+
+    return task(wrapped)
+
+
+def asker(yes: bool) -> setups.Confirm:
+    """Consent: given by --yes, asked for at a terminal, and refused where nobody can answer."""
+
+    def confirm(question: str) -> bool:
+        if yes:
+            return True
+        return shell.is_terminal() and input(f"{question} [y/N] ").strip().lower() == "y"
+
+    return confirm
+
+
+def current() -> Stack:
+    """The lab of this clone, settings checked, nothing asked of the engine yet."""
+    return Stack(settings=settings_module.load())
+
+
+def ready() -> Stack:
+    """The lab of this clone on an engine that can carry it."""
+    lab = current()
+    engines.require(engines.find())
+    return lab
+
+
+@lab_task
+def setup(c: Context, yes: bool = False) -> None:
+    """Make this machine ready: .env, folders, engine, base image (--yes: do not ask)."""
+    confirm = asker(yes)
+    setups.refuse_read_only()
+    setups.env_file()
+    settings = settings_module.load()
+    setups.folders(settings)
+    setups.package_settings(settings, bool(settings.host_wheels))
+    setups.the_engine(confirm)
+    setups.base_image(settings, confirm)
+    print("Ready. Next: invoke up")
+
+
+@lab_task
+def build(c: Context) -> None:
+    """Build the images, as far as something changed."""
+    lab = ready()
+    with stack.alone("build"):
+        print_seconds("built", refreshed_build(lab))
+
+
+@lab_task
+def up(c: Context, no_build: bool = False) -> None:
+    """Start the lab and wait until it answers (--no-build: with the images as they are)."""
+    lab = ready()
+    settings_module.raise_problems(list(stack.held_ports(lab.settings)))
+    stack.model(lab)
+    with stack.alone("up"):
+        if not no_build and stack.stale(lab):
+            print_seconds("built", refreshed_build(lab))
+        start(lab)
+    announce(lab)
+
+
+def refreshed_build(lab: Stack) -> float:
+    setups.package_settings(lab.settings, bool(lab.settings.host_wheels))
+    return stack.build(lab)
+
+
+def start(lab: Stack) -> None:
+    """Up, and sure that the token in .env is the one that opens the door."""
+    before = container_ids(lab)
+    started = time.monotonic()
+    done = stack.up(lab)
+    if not done.ok:
+        raise unhealthy(lab, done.text)
+    if container_ids(lab) != before:
+        print_seconds("up", time.monotonic() - started)
+    elif token_opens(lab):
+        print_seconds("already up; nothing was touched", time.monotonic() - started)
+    else:
+        # Compose does not compare the content of secrets.
+        print("The token in .env changed: JupyterLab is started anew.")
+        lab.attach("up", "--detach", "--wait", "--no-build", "--force-recreate", "jupyter")
+
+
+def container_ids(lab: Stack) -> set[str]:
+    return {row["ID"] for row in stack.running(lab).values()}
+
+
+def unhealthy(lab: Stack, said: str) -> LabError:
+    logs = stack.logs_of(lab, [])
+    return LabError(
+        f"the lab did not become healthy:\n{said.strip()}\n{logs.strip()}",
+        fix="read the last lines above; `invoke logs` shows all of them",
+        code=Code.UNHEALTHY,
+    )
+
+
+def token_opens(lab: Stack) -> bool:
+    """Whether the running JupyterLab takes the token of .env."""
+    address = stack.urls(lab)["jupyter"].partition("lab?")[0] + "api/status"
+    request = urllib.request.Request(
+        address, headers={"Authorization": f"token {lab.settings.jupyter_token}"}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except urllib.error.HTTPError:
+        return False
+
+
+def announce(lab: Stack) -> None:
+    for name, address in stack.urls(lab).items():
+        print(f"  {name:<12} {address}")
+
+
+def print_seconds(what: str, seconds: float) -> None:
+    print(f"  {what} ({seconds:.1f} s)", flush=True)
+
+
+@lab_task
+def down(c: Context) -> None:
+    """Stop the lab: containers and network go, your files, .env and caches stay."""
+    lab = ready()
+    with stack.alone("down"):
+        done = shell.stream(lab.compose("down", "--remove-orphans"))
+    if not done.ok:
+        raise LabError(
+            f"the lab could not be stopped: {done.text.strip()}",
+            fix="run `invoke down` again; `invoke status` shows what is left",
+            code=Code.UNHEALTHY,
+        )
+
+
+@lab_task
+def status(c: Context, json_: bool = False) -> None:
+    """Show what runs, since when, and where (--json: for programs)."""
+    lab = ready()
+    rows = stack.running(lab)
+    stale = stack.stale(lab)
+    addresses = stack.urls(lab)
+    services = {
+        name: {
+            "state": rows.get(name, {}).get("State", "down"),
+            "health": rows.get(name, {}).get("Health", ""),
+            "status": rows.get(name, {}).get("Status", ""),
+            "url": addresses[name].partition("lab?token=")[0],
+        }
+        for name in stack.SERVICES
+    }
+    if json_:
+        payload = {"project": lab.settings.project, "stale": stale, "services": services}
+        print(json.dumps(payload, indent=2))
+        return
+    table = Table(title=lab.settings.project)
+    for heading in ("service", "state", "health", "since", "address"):
+        table.add_column(heading)
+    for name, row in services.items():
+        table.add_row(name, row["state"], row["health"], row["status"], row["url"])
+    Console().print(table)
+    if stale:
+        print("The images are not up to date: the next `invoke up` builds them.")
+
+
+@lab_task
+def url(c: Context) -> None:
+    """Print the links, JupyterLab's with its token."""
+    announce(ready())
+
+
+@lab_task
+def open_(c: Context) -> None:
+    """Open JupyterLab and TensorBoard in the browser."""
+    lab = ready()
+    require_up(lab)
+    for address in stack.urls(lab).values():
+        webbrowser.open(address)
+
+
+def require_up(lab: Stack) -> None:
+    if not stack.healthy(lab):
+        raise LabError("the lab is not up", fix="invoke up", code=Code.NOT_UP)
+
+
+@lab_task
+def logs(c: Context, service: str = "", follow: bool = False) -> None:
+    """Show the services' logs (--follow: as they come)."""
+    options = ["--follow"] if follow else []
+    finish(ready().attach("logs", *options, *named(service)))
+
+
+def named(service: str) -> list[str]:
+    """A service's name as arguments, or none for all of them."""
+    if service and service not in stack.SERVICES:
+        raise LabError(
+            f"there is no service {service}",
+            fix=f"use one of: {', '.join(stack.SERVICES)}",
+            code=Code.SETTINGS,
+        )
+    return [service] if service else []
+
+
+@lab_task
+def shell_(c: Context, service: str = "jupyter") -> None:
+    """Open a shell in a running service."""
+    lab = ready()
+    names = named(service)
+    require_up(lab)
+    finish(lab.attach("exec", *no_terminal(), *names, "bash"))
+
+
+@lab_task
+def run(c: Context) -> None:
+    """Run a command in the lab's image: invoke run -- python train.py (exit code passed on)."""
+    command = sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []
+    if not command:
+        raise LabError(
+            "there is no command to run", fix="invoke run -- python train.py", code=Code.SETTINGS
+        )
+    lab = ready()
+    if stack.stale(lab):
+        with stack.alone("run"):
+            print_seconds("built", refreshed_build(lab))
+    finish(lab.attach("run", "--rm", "--no-deps", *no_terminal(), "jupyter", *command))
+
+
+def no_terminal() -> list[str]:
+    return [] if shell.is_terminal() else ["--no-TTY"]
+
+
+def finish(returncode: int) -> None:
+    """End with another command's exit status, where it has one to tell."""
+    if returncode:
+        raise Exit(code=returncode)
+
+
+namespace = Collection()
+for verb, body in {
+    "setup": setup,
+    "build": build,
+    "up": up,
+    "down": down,
+    "status": status,
+    "url": url,
+    "open": open_,
+    "logs": logs,
+    "shell": shell_,
+    "run": run,
+}.items():
+    namespace.add_task(body, name=verb)
