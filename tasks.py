@@ -16,32 +16,40 @@ from invoke import Collection, Context, Exit, task
 from rich.console import Console
 from rich.table import Table
 
+from labcrate import cleanup
 from labcrate import engine as engines
 from labcrate import setup as setups
 from labcrate import settings as settings_module
 from labcrate import shell, stack
+from labcrate.cleanup import Thing
 from labcrate.errors import Code, LabError
 from labcrate.stack import Stack
 
 Body = TypeVar("Body", bound=Callable[..., Any])
 
 
-def lab_task(body: Body) -> Any:
-    """A task whose expected failures end in one message and an exit code of their own."""
+def lab_task(**flags: str) -> Callable[[Body], Any]:
+    """A task whose expected failures end in one message and an exit code of their own.
 
-    @functools.wraps(body)
-    def wrapped(*arguments: Any, **options: Any) -> Any:
-        try:
-            with shell.terminable():
-                return body(*arguments, **options)
-        except LabError as error:
-            raise Exit(str(error), code=int(error.code)) from None
-        except KeyboardInterrupt:
-            raise Exit("interrupted; the same command can be run again", code=130) from None
-        except shell.Terminated:
-            raise Exit("terminated; the same command can be run again", code=143) from None
+    flags: one line of help for each flag of the task.
+    """
 
-    return task(wrapped)
+    def decorate(body: Body) -> Any:
+        @functools.wraps(body)
+        def wrapped(*arguments: Any, **options: Any) -> Any:
+            try:
+                with shell.terminable():
+                    return body(*arguments, **options)
+            except LabError as error:
+                raise Exit(str(error), code=int(error.code)) from None
+            except KeyboardInterrupt:
+                raise Exit("interrupted; the same command can be run again", code=130) from None
+            except shell.Terminated:
+                raise Exit("terminated; the same command can be run again", code=143) from None
+
+        return task(help=flags)(wrapped)
+
+    return decorate
 
 
 def asker(yes: bool) -> setups.Confirm:
@@ -67,9 +75,9 @@ def ready() -> Stack:
     return lab
 
 
-@lab_task
+@lab_task(yes="do not ask before installing or building")
 def setup(c: Context, yes: bool = False) -> None:
-    """Make this machine ready: .env, folders, engine, base image (--yes: do not ask)."""
+    """Make this machine ready: .env, folders, engine, base image."""
     confirm = asker(yes)
     setups.refuse_read_only()
     setups.env_file()
@@ -81,7 +89,7 @@ def setup(c: Context, yes: bool = False) -> None:
     print("Ready. Next: invoke up")
 
 
-@lab_task
+@lab_task()
 def build(c: Context) -> None:
     """Build the images, as far as something changed."""
     lab = ready()
@@ -89,9 +97,9 @@ def build(c: Context) -> None:
         print_seconds("built", refreshed_build(lab))
 
 
-@lab_task
+@lab_task(no_build="start with the images as they are")
 def up(c: Context, no_build: bool = False) -> None:
-    """Start the lab and wait until it answers (--no-build: with the images as they are)."""
+    """Start the lab and wait until it answers."""
     lab = ready()
     settings_module.raise_problems(list(stack.held_ports(lab.settings)))
     stack.model(lab)
@@ -99,6 +107,7 @@ def up(c: Context, no_build: bool = False) -> None:
         if not no_build and stack.stale(lab):
             print_seconds("built", refreshed_build(lab))
         start(lab)
+        stack.drop_superseded(lab.settings.project)
     announce(lab)
 
 
@@ -159,9 +168,9 @@ def print_seconds(what: str, seconds: float) -> None:
     print(f"  {what} ({seconds:.1f} s)", flush=True)
 
 
-@lab_task
+@lab_task()
 def down(c: Context) -> None:
-    """Stop the lab: containers and network go, your files, .env and caches stay."""
+    """Stop the lab; your files, .env and caches stay."""
     lab = ready()
     with stack.alone("down"):
         done = shell.stream(lab.compose("down", "--remove-orphans"))
@@ -173,9 +182,76 @@ def down(c: Context) -> None:
         )
 
 
-@lab_task
+@lab_task(
+    images="the images too",
+    cache="downloads and build steps kept for the next build, too",
+    volumes="the home volume (model caches, JupyterLab's own settings), too",
+    all_="all of it",
+    dry_run="show the plan and stop",
+    yes="do not ask",
+)
+def clean(
+    c: Context,
+    images: bool = False,
+    cache: bool = False,
+    volumes: bool = False,
+    all_: bool = False,
+    dry_run: bool = False,
+    yes: bool = False,
+) -> None:
+    """Remove what this clone left on the engine; your files and .env stay."""
+    lab = ready()
+    wish = cleanup.Wish(images=images or all_, volumes=volumes or all_, cache=cache or all_)
+    with stack.alone("clean"):
+        before = cleanup.survey(lab.settings.project)
+        plan = cleanup.plan(before, wish)
+        show_plan(lab, before, plan, wish)
+        if dry_run or not plan:
+            return
+        if not asker(yes)(f"Remove these {len(plan)} things?"):
+            raise LabError(
+                "nothing was removed", fix="invoke clean --yes (or answer y)", code=Code.CLEAN
+            )
+        report_clean(lab, before, plan, cleanup.act(plan))
+
+
+def show_plan(lab: Stack, before: list[Thing], plan: list[Thing], wish: cleanup.Wish) -> None:
+    """The plan as a table, one row a kind of thing where there are many."""
+    table = Table(title=f"clean {lab.settings.project}")
+    for heading in ("what", "name", "size", "goes"):
+        table.add_column(heading)
+    for thing in before:
+        if thing.kind != "cache":
+            going = "yes" if thing in plan else "stays"
+            table.add_row(thing.kind, thing.name, cleanup.human(thing.size), going)
+    records = [thing for thing in before if thing.kind == "cache"]
+    if records:
+        size = cleanup.human(sum(thing.size for thing in records))
+        going = "yes" if wish.cache else "stays"
+        table.add_row("cache", f"{len(records)} records of build steps", size, going)
+    Console().print(table)
+    others = cleanup.other_clones(lab.settings.project)
+    if wish.cache and others:
+        print(f"The build cache stays: {', '.join(sorted(others))} uses it too.")
+    if not plan:
+        print("Nothing to remove.")
+
+
+def report_clean(lab: Stack, before: list[Thing], plan: list[Thing], failures: list[str]) -> None:
+    left = cleanup.survey(lab.settings.project)
+    freed = sum(t.size for t in before) - sum(t.size for t in left)
+    print(f"Removed {len(plan)} things; {cleanup.human(freed)} came back.")
+    if failures:
+        raise LabError(
+            "some would not go:\n  " + "\n  ".join(failures),
+            fix="stop what uses them, then run `invoke clean` again",
+            code=Code.CLEAN,
+        )
+
+
+@lab_task(json_="as JSON, for programs")
 def status(c: Context, json_: bool = False) -> None:
-    """Show what runs, since when, and where (--json: for programs)."""
+    """Show what runs, since when, and where."""
     lab = ready()
     rows = stack.running(lab)
     stale = stack.stale(lab)
@@ -203,13 +279,13 @@ def status(c: Context, json_: bool = False) -> None:
         print("The images are not up to date: the next `invoke up` builds them.")
 
 
-@lab_task
+@lab_task()
 def url(c: Context) -> None:
     """Print the links, JupyterLab's with its token."""
     announce(ready())
 
 
-@lab_task
+@lab_task()
 def open_(c: Context) -> None:
     """Open JupyterLab and TensorBoard in the browser."""
     lab = ready()
@@ -223,9 +299,9 @@ def require_up(lab: Stack) -> None:
         raise LabError("the lab is not up", fix="invoke up", code=Code.NOT_UP)
 
 
-@lab_task
+@lab_task(service="jupyter or tensorboard; both by default", follow="as they come")
 def logs(c: Context, service: str = "", follow: bool = False) -> None:
-    """Show the services' logs (--follow: as they come)."""
+    """Show the services' logs."""
     options = ["--follow"] if follow else []
     finish(ready().attach("logs", *options, *named(service)))
 
@@ -241,7 +317,7 @@ def named(service: str) -> list[str]:
     return [service] if service else []
 
 
-@lab_task
+@lab_task(service="jupyter or tensorboard")
 def shell_(c: Context, service: str = "jupyter") -> None:
     """Open a shell in a running service."""
     lab = ready()
@@ -250,9 +326,9 @@ def shell_(c: Context, service: str = "jupyter") -> None:
     finish(lab.attach("exec", *no_terminal(), *names, "bash"))
 
 
-@lab_task
+@lab_task()
 def run(c: Context) -> None:
-    """Run a command in the lab's image: invoke run -- python train.py (exit code passed on)."""
+    """Run a command in the lab's image: invoke run -- python train.py"""
     command = sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []
     if not command:
         raise LabError(
@@ -281,6 +357,7 @@ for verb, body in {
     "build": build,
     "up": up,
     "down": down,
+    "clean": clean,
     "status": status,
     "url": url,
     "open": open_,

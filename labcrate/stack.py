@@ -125,7 +125,6 @@ def stale(stack: Stack) -> bool:
 def build(stack: Stack) -> float:
     """Build both images, showing each step as it ends; seconds taken."""
     started = time.monotonic()
-    before = {service: image_id(stack.image(service)) for service in SERVICES}
     log = STATE / "build.log"
     command = stack.compose("--progress", "plain", "build")
     print(f"Building the images (full log: {log.relative_to(ROOT)}).")
@@ -134,8 +133,7 @@ def build(stack: Stack) -> float:
     if not done.ok:
         tail = "\n".join(done.stdout.splitlines()[-25:])
         raise build_failure(tail)
-    for service, old in before.items():
-        remove_superseded(old, image_id(stack.image(service)))
+    drop_superseded(stack.settings.project)
     return time.monotonic() - started
 
 
@@ -148,14 +146,12 @@ def build_failure(text: str) -> LabError:
     )
 
 
-def image_id(name: str) -> str:
-    return shell.capture(("docker", "image", "inspect", "--format", "{{.Id}}", name)).stdout.strip()
-
-
-def remove_superseded(old: str, new: str) -> None:
-    """A rebuild leaves the old image without a name: remove it, unless a container uses it."""
-    if old and old != new:
-        shell.capture(("docker", "image", "rm", old), timeout_s=60)
+def drop_superseded(project: str) -> None:
+    """Remove the images that rebuilds left without a name, but those that a container uses."""
+    nameless = ("docker", "image", "ls", "--quiet", "--no-trunc", "--filter", "dangling=true")
+    listed = shell.capture((*nameless, "--filter", f"label={LABEL}={project}")).stdout.split()
+    for image in sorted(set(listed)):
+        shell.capture(("docker", "image", "rm", image), timeout_s=60)
 
 
 class Progress:

@@ -1,0 +1,202 @@
+"""`invoke clean`: survey, plan, ask, act, survey again. Only what carries this clone's label."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from labcrate import shell
+from labcrate.hostpip import STATE
+from labcrate.stack import LABEL
+
+Kind = Literal["container", "network", "image", "volume", "cache", "state"]
+ORDER: tuple[Kind, ...] = ("container", "network", "image", "volume", "cache", "state")
+"""Containers first: nothing they use can go before them."""
+
+MARK = ": labcrate"
+"""What every RUN of docker/Dockerfile holds, and BuildKit shows with each record it keeps of it."""
+
+UNITS = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Thing:
+    """Something on the engine that this clone made. size in bytes, as far as it is known."""
+
+    kind: Kind
+    ref: str
+    name: str
+    size: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """What the user wants gone, beside containers, network and superseded images."""
+
+    images: bool = False
+    volumes: bool = False
+    cache: bool = False
+
+
+def size_bytes(text: str) -> int:
+    """Bytes of a size as the engine prints it: `5.83GB`, `312kB`, `0B`."""
+    found = re.fullmatch(r"([\d.]+)\s*([kKMGT]?B)", text.strip())
+    return int(float(found[1]) * UNITS[found[2]]) if found else 0
+
+
+def human(size: int) -> str:
+    for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if size >= factor:
+            return f"{size / factor:.1f} {unit}"
+    return f"{size} B"
+
+
+def survey(project: str) -> list[Thing]:
+    """Everything this clone has on the engine now."""
+    label = f"label={LABEL}={project}"
+    return [
+        *_listed("container", ("ps", "--all", "--filter", label), "{{.ID}}\t{{.Names}}\t0B"),
+        *_listed("network", ("network", "ls", "--filter", label), "{{.ID}}\t{{.Name}}\t0B"),
+        *_images(label),
+        *_volumes(label),
+        *(_cache() if not other_clones(project) else ()),
+        *_state(),
+    ]
+
+
+def _listed(kind: Kind, command: Sequence[str], template: str) -> list[Thing]:
+    said = shell.capture(("docker", *command, "--format", template)).stdout
+    rows = (line.split("\t") for line in said.splitlines())
+    return [Thing(kind=kind, ref=ref, name=name, size=size_bytes(size)) for ref, name, size in rows]
+
+
+def _images(label: str) -> list[Thing]:
+    template = "{{.ID}}\t{{.Repository}}:{{.Tag}}\t{{.Size}}"
+    return _listed("image", ("image", "ls", "--no-trunc", "--filter", label), template)
+
+
+def _volumes(label: str) -> list[Thing]:
+    """Volumes with their sizes, which only the engine's disk usage report knows."""
+    found = _listed("volume", ("volume", "ls", "--filter", label), "{{.Name}}\t{{.Name}}\t0B")
+    if not found:
+        return []
+    said = shell.capture(
+        ("docker", "system", "df", "--verbose", "--format", "{{json .Volumes}}"), timeout_s=120
+    ).stdout
+    sizes = {row["Name"]: size_bytes(row["Size"]) for row in json.loads(said or "[]") or []}
+    return [Thing(kind="volume", ref=v.ref, name=v.name, size=sizes.get(v.ref, 0)) for v in found]
+
+
+def other_clones(project: str) -> set[str]:
+    """Other clones of this template on the same engine; they share the build cache."""
+    template = '{{.Label "%s"}}' % LABEL
+    found: set[str] = set()
+    for command in (("ps", "--all"), ("volume", "ls")):
+        said = shell.capture(("docker", *command, "--filter", f"label={LABEL}", "--format", template))
+        found |= set(said.stdout.split())
+    ids = shell.capture(("docker", "image", "ls", "--quiet", "--filter", f"label={LABEL}")).stdout
+    if ids.split():
+        inspected = '{{index .Config.Labels "%s"}}' % LABEL
+        unique = sorted(set(ids.split()))
+        said = shell.capture(("docker", "image", "inspect", "--format", inspected, *unique))
+        found |= set(said.stdout.split())
+    return found - {project}
+
+
+def _cache() -> list[Thing]:
+    """BuildKit's records of the lab's own build steps, cache mounts included."""
+    said = shell.capture(("docker", "buildx", "du", "--verbose"), timeout_s=60).stdout
+    return cache_records(said)
+
+
+def cache_records(text: str) -> list[Thing]:
+    """The records of `docker buildx du --verbose` that carry the Dockerfile's mark.
+
+    Sizes count what only the cache holds: a shared record is an image's layer, too.
+    """
+    records = []
+    for block in text.split("\n\n"):
+        fields = dict(re.findall(r"^(\w[\w ]*):[ \t]+(.*)$", block, re.MULTILINE))
+        what = fields.get("Description", "")
+        if MARK in what and "ID" in fields:
+            size = 0 if fields.get("Shared") == "true" else size_bytes(fields.get("Size", ""))
+            name = " ".join(what.split())[:60]
+            records.append(Thing(kind="cache", ref=fields["ID"], name=name, size=size))
+    return records
+
+
+def _state() -> list[Thing]:
+    """What the tasks keep in .labcrate; without the lock, which this very task holds."""
+    if not STATE.is_dir():
+        return []
+    files = [path for path in STATE.rglob("*") if path.is_file() and path.name != "lock"]
+    size = sum(path.stat().st_size for path in files)
+    return [Thing(kind="state", ref=str(STATE), name=".labcrate", size=size)] if files else []
+
+
+def plan(found: Iterable[Thing], wish: Wish) -> list[Thing]:
+    """What goes, in the order in which it can go."""
+    everything = wish.images and wish.volumes and wish.cache
+
+    def goes(thing: Thing) -> bool:
+        match thing.kind:
+            case "container" | "network":
+                return True
+            case "image":
+                return wish.images or thing.name == "<none>:<none>"
+            case "volume":
+                return wish.volumes
+            case "cache":
+                return wish.cache
+            case "state":
+                return everything
+
+    return sorted(filter(goes, found), key=lambda thing: ORDER.index(thing.kind))
+
+
+def act(things: Sequence[Thing]) -> list[str]:
+    """Remove each thing; what the engine said of those that would not go."""
+    failures = []
+    cache = [thing.ref for thing in things if thing.kind == "cache"]
+    for thing in (t for t in things if t.kind not in ("cache", "state")):
+        done = shell.capture(removal(thing), timeout_s=120)
+        if not done.ok and "no such" not in done.stderr.lower():
+            failures.append(f"{thing.kind} {thing.name}: {done.stderr.strip()}")
+    if cache:
+        failures += _drop_records(cache)
+    if any(thing.kind == "state" for thing in things):
+        _drop_state()
+    return failures
+
+
+def removal(thing: Thing) -> tuple[str, ...]:
+    match thing.kind:
+        case "container":
+            return ("docker", "container", "rm", "--force", thing.ref)
+        case "image":
+            # By name where there is one: another clone may have tagged the same image.
+            named = thing.name if "<none>" not in thing.name else thing.ref
+            return ("docker", "image", "rm", named)
+        case _:
+            return ("docker", thing.kind, "rm", thing.ref)
+
+
+def _drop_records(ids: Sequence[str]) -> list[str]:
+    """Remove these very records of the build cache; the filter names each by its full id."""
+    wanted = f"id~=^({'|'.join(ids)})$"
+    done = shell.capture(
+        ("docker", "buildx", "prune", "--force", "--all", "--filter", wanted), timeout_s=300
+    )
+    return [] if done.ok else [f"build cache: {done.stderr.strip()}"]
+
+
+def _drop_state() -> None:
+    for path in STATE.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name != "lock":
+            path.unlink(missing_ok=True)

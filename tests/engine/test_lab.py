@@ -1,0 +1,200 @@
+"""What the README promises of a running lab, on the real engine."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from conftest import ROOT, Lab, said
+from jupyter import Client
+
+
+def get(address: str, **headers: str) -> tuple[int, bytes]:
+    try:
+        with urllib.request.urlopen(urllib.request.Request(address, headers=headers), timeout=10) as a:
+            return a.status, a.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read()
+
+
+def client(lab: Lab) -> Client:
+    return Client(lab.jupyter, lab.env["JUPYTER_TOKEN"])
+
+
+def test_setup_twice_says_already_and_is_quick(lab: Lab) -> None:
+    before = (lab.root / ".env").read_bytes()
+    started = time.monotonic()
+    out = lab.invoke("setup", "--yes").stdout
+    assert time.monotonic() - started < 2.0
+    lines = [line for line in out.splitlines() if line.startswith("  ")]
+    assert len(lines) == 5
+    assert all("already" in line for line in lines), out
+    assert (lab.root / ".env").read_bytes() == before
+
+
+def test_env_is_private_and_complete(lab: Lab) -> None:
+    assert stat.S_IMODE((lab.root / ".env").stat().st_mode) == 0o600
+    assert len(lab.env["JUPYTER_TOKEN"]) >= 32
+
+
+def test_up_again_leaves_kernels_alone(up_lab: Lab) -> None:
+    kernel = client(up_lab).kernel()
+    kernel.run("x = 41")
+    started = time.monotonic()
+    out = up_lab.invoke("up").stdout
+    assert time.monotonic() - started < 3.0
+    assert "already up" in out
+    assert kernel.run("print(x + 1)") == "42\n"
+    kernel.close()
+
+
+def test_plain_compose_changes_nothing(up_lab: Lab) -> None:
+    before = up_lab.container()
+    done = up_lab.docker("compose", "up", "-d", "--wait")
+    assert done.returncode == 0, said(done)
+    assert up_lab.container() == before
+
+
+def test_quickstart_trains_and_tensorboard_shows_it(up_lab: Lab) -> None:
+    """The whole loop, through the APIs that a browser uses."""
+    notebook = json.loads((up_lab.root / "notebooks" / "01-quickstart.ipynb").read_text())
+    kernel = client(up_lab).kernel()
+    started = time.monotonic()
+    printed = "".join(
+        kernel.run("".join(cell["source"]))
+        for cell in notebook["cells"]
+        if cell["cell_type"] == "code"
+    )
+    assert time.monotonic() - started < 120, "the first notebook must not bore"
+    kernel.close()
+    assert "accuracy" in printed
+    runs = wait_for_runs(up_lab)
+    tags = json.loads(get(f"{up_lab.tensorboard}/data/plugin/scalars/tags")[1])
+    run = runs[-1]
+    tag = next(name for name in tags[run] if "accuracy" in name.lower())
+    data = f"/data/plugin/scalars/scalars?run={run}&tag={tag}".replace(" ", "%20")
+    values = [point[2] for point in json.loads(get(up_lab.tensorboard + data)[1])]
+    assert max(values) > 0.95
+
+
+def wait_for_runs(lab: Lab) -> list[str]:
+    """TensorBoard rereads its folder every 5 s."""
+    for _ in range(60):
+        tags = json.loads(get(f"{lab.tensorboard}/data/plugin/scalars/tags")[1])
+        runs = [run for run in tags if tags[run]]
+        if runs:
+            return sorted(runs)
+        time.sleep(0.5)
+    raise AssertionError("TensorBoard shows no run with scalars")
+
+
+def test_files_belong_to_the_lab_user(up_lab: Lab) -> None:
+    for name in ("notebooks", "runs", "data", "models"):
+        done = up_lab.exec("touch", f"/lab/{name}/made-inside")
+        assert done.returncode == 0, said(done)
+        made = up_lab.root / name / "made-inside"
+        assert made.stat().st_uid == int(up_lab.env["LAB_UID"])
+        made.unlink()
+
+
+def test_env_reaches_notebooks_without_the_token(up_lab: Lab) -> None:
+    seen = up_lab.exec("env").stdout
+    assert "TENSORBOARD_DIR=/lab/runs" in seen
+    assert up_lab.env["JUPYTER_TOKEN"] not in seen
+
+
+def test_nothing_shows_the_token(up_lab: Lab) -> None:
+    token = up_lab.env["JUPYTER_TOKEN"]
+    for service in ("jupyter", "tensorboard"):
+        shown = [
+            up_lab.docker("inspect", up_lab.container(service)),
+            up_lab.docker("image", "inspect", f"{up_lab.project}/{service}"),
+            up_lab.docker("history", "--no-trunc", f"{up_lab.project}/{service}"),
+            up_lab.docker("top", up_lab.container(service), "-eo", "args"),
+            up_lab.docker("compose", "logs", service),
+        ]
+        assert all(one.returncode == 0 for one in shown)
+        assert not [one.args for one in shown if token in said(one)]
+
+
+def test_run_passes_arguments_and_exit_code(up_lab: Lab) -> None:
+    code = "import sys; print(sys.argv[1:]); sys.exit(7)"
+    done = up_lab.invoke("run", "--", "python", "-c", code, "two words", "$(id)", check=False)
+    assert "['two words', '$(id)']" in done.stdout
+    assert done.returncode == 7
+
+
+def test_status_tells_programs(up_lab: Lab) -> None:
+    told = json.loads(up_lab.invoke("status", "--json").stdout)
+    assert told["services"]["jupyter"]["health"] == "healthy"
+    assert not told["stale"]
+
+
+def test_health_checks_can_fail(up_lab: Lab) -> None:
+    """Pause Jupyter's answers: the engine must notice, or `up --wait` proves nothing."""
+    test = json.loads(
+        up_lab.docker("inspect", "--format", "{{json .Config.Healthcheck.Test}}", up_lab.container()).stdout
+    )
+    assert up_lab.exec(*test[1:]).returncode == 0
+    broken = [part.replace("8888", "8889") for part in test[1:]]
+    assert up_lab.exec(*broken).returncode != 0
+
+
+def test_token_change_is_taken_up(up_lab: Lab) -> None:
+    old = up_lab.env["JUPYTER_TOKEN"]
+    up_lab.set(JUPYTER_TOKEN="another-token-of-more-than-32-characters")
+    up_lab.invoke("up")
+    assert get(f"{up_lab.jupyter}/api/status", Authorization=f"token {old}")[0] == 403
+    new = up_lab.env["JUPYTER_TOKEN"]
+    assert get(f"{up_lab.jupyter}/api/status", Authorization=f"token {new}")[0] == 200
+
+
+def test_down_keeps_the_users_things(up_lab: Lab) -> None:
+    up_lab.exec("bash", "-c", "mkdir -p ~/.cache/x && echo kept > ~/.cache/x/model")
+    (up_lab.root / "runs" / "keep").write_text("mine")
+    started = time.monotonic()
+    up_lab.invoke("down")
+    took = time.monotonic() - started
+    assert took < 15
+    assert set(up_lab.left_over()) == {"volumes", "images"}
+    assert (up_lab.root / "runs" / "keep").read_text() == "mine"
+    assert up_lab.invoke("run", "--", "cat", "/home/lab/.cache/x/model").stdout.count("kept") == 1
+    done = up_lab.docker("compose", "up", "-d", "--wait")
+    assert done.returncode == 0, said(done)
+
+
+def test_smoke_session_passes_and_reports(up_lab: Lab) -> None:
+    done = up_lab.command((sys.executable, "-m", "nox", "-s", "smoke"), timeout=300)
+    assert done.returncode == 0, said(done)
+    assert "passed" in done.stdout
+    assert (up_lab.root / "reports" / "cpu_smoke.xml").exists()
+
+
+def test_no_consent_no_change(lab: Lab, tmp_path: Path) -> None:
+    """Without an engine on PATH, a terminal or --yes: setup says what it would do, and stops."""
+    path = tmp_path / "bin"
+    path.mkdir()
+    for tool in ("env", "git"):
+        os.symlink(f"/usr/bin/{tool}", path / tool)
+    done = lab.invoke("setup", check=False, PATH=str(path))
+    assert done.returncode == 24, said(done)
+    assert "apt-get install" in said(done)
+
+
+def test_bootstrap_makes_the_tools(lab: Lab) -> None:
+    """The README's way in, from a clone without .venv."""
+    done = subprocess.run(
+        [sys.executable, str(lab.root / "bootstrap.py"), "invoke", "--list"],
+        capture_output=True,
+        text=True,
+        cwd="/",
+    )
+    assert done.returncode != 0 or "Available tasks" in done.stdout
+    assert ROOT != lab.root
