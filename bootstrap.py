@@ -41,8 +41,10 @@ def apt_venv():
     shown = " ".join(command)
     agreed = "--yes" in sys.argv or os.environ.get("CI")
     if not shutil.which("apt-get") or os.geteuid() != 0 or not agreed:
-        fail("this Python has no ensurepip, so it cannot make a virtual environment",
-             "sudo %s, then the same command again" % shown)
+        fail(
+            "this Python has no ensurepip, so it cannot make a virtual environment",
+            "sudo %s, then the same command again" % shown,
+        )
     print("$ " + shown)
     subprocess.check_call(["apt-get", "update", "--quiet=2"])
     subprocess.check_call(command)
@@ -57,30 +59,46 @@ def make_venv():
     sys.stdout.flush()
     shutil.rmtree(VENV, ignore_errors=True)
     python = os.path.join(VENV, "bin", "python")
-    install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
-               "--no-deps", "--require-hashes", "--requirement", LOCK]
+    install = [
+        python,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-deps",
+        "--require-hashes",
+        "--requirement",
+        LOCK,
+    ]
     try:
         subprocess.check_call([sys.executable, "-m", "venv", VENV])
         subprocess.check_call(install)
     except subprocess.CalledProcessError as error:
-        fail("making .venv failed (exit %d)" % error.returncode,
-             "read the lines above (network? package index?), then the same command again")
+        fail(
+            "making .venv failed (exit %d)" % error.returncode,
+            "read the lines above (network? package index?), then the same command again",
+        )
     with open(STAMP, "w") as stamp:
         stamp.write(wanted())
 
 
 def main():
     if sys.version_info < (3, 11):
-        fail("this is Python %d.%d; 3.11 or newer is needed" % sys.version_info[:2],
-             "install a newer Python and run it with this script")
+        fail(
+            "this is Python %d.%d; 3.11 or newer is needed" % sys.version_info[:2],
+            "install a newer Python and run it with this script",
+        )
     if len(sys.argv) < 2:
         fail("no command given", "python3 bootstrap.py invoke setup --yes up")
     if not is_current():
         make_venv()
     tool = os.path.join(VENV, "bin", sys.argv[1])
     if not os.path.exists(tool):
-        fail("%s is not one of the lab's tools" % sys.argv[1],
-             "use invoke or nox: python3 bootstrap.py invoke --list")
+        fail(
+            "%s is not one of the lab's tools" % sys.argv[1],
+            "use invoke or nox: python3 bootstrap.py invoke --list",
+        )
     os.environ["PATH"] = os.path.join(VENV, "bin") + os.pathsep + os.environ.get("PATH", "")
     # The next line replaces this process: what was printed must be out before it.
     sys.stdout.flush()

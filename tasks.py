@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import functools
+import http.client
 import json
 import sys
 import time
-import urllib.error
-import urllib.request
+import urllib.parse
 import webbrowser
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -16,11 +16,10 @@ from invoke import Collection, Context, Exit, task
 from rich.console import Console
 from rich.table import Table
 
-from labcrate import cleanup
+from labcrate import cleanup, shell, stack
 from labcrate import engine as engines
-from labcrate import setup as setups
 from labcrate import settings as settings_module
-from labcrate import shell, stack
+from labcrate import setup as setups
 from labcrate.cleanup import Thing
 from labcrate.errors import Code, LabError
 from labcrate.stack import Stack
@@ -148,20 +147,27 @@ def unhealthy(lab: Stack, said: str) -> LabError:
 
 def token_opens(lab: Stack) -> bool:
     """Whether the running JupyterLab takes the token of .env."""
-    address = stack.urls(lab)["jupyter"].partition("lab?")[0] + "api/status"
-    request = urllib.request.Request(
-        address, headers={"Authorization": f"token {lab.settings.jupyter_token}"}
-    )
+    # http.client knows no proxy: the token must not travel to one.
+    address = urllib.parse.urlsplit(stack.urls(lab)["jupyter"]).netloc
+    connection = http.client.HTTPConnection(address, timeout=5)
+    authorization = {"Authorization": f"token {lab.settings.jupyter_token}"}
     try:
-        with urllib.request.urlopen(request, timeout=5) as answer:
-            return bool(answer.status == 200)
-    except urllib.error.HTTPError:
+        connection.request("GET", "/api/status", headers=authorization)
+        return connection.getresponse().status == 200
+    except OSError:
         return False
+    finally:
+        connection.close()
 
 
 def announce(lab: Stack) -> None:
     for name, address in stack.urls(lab).items():
         print(f"  {name:<12} {address}")
+    if not settings_module.is_loopback(lab.settings.bind_address):
+        print(
+            f"  BIND_ADDRESS={lab.settings.bind_address}: other machines can reach JupyterLab, "
+            "unencrypted; the token is its only lock."
+        )
 
 
 def print_seconds(what: str, seconds: float) -> None:

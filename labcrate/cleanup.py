@@ -93,14 +93,16 @@ def _volumes(label: str) -> list[Thing]:
 
 def other_clones(project: str) -> set[str]:
     """Other clones of this template on the same engine; they share the build cache."""
-    template = '{{.Label "%s"}}' % LABEL
+    template = f'{{{{.Label "{LABEL}"}}}}'
     found: set[str] = set()
     for command in (("ps", "--all"), ("volume", "ls")):
-        said = shell.capture(("docker", *command, "--filter", f"label={LABEL}", "--format", template))
+        said = shell.capture(
+            ("docker", *command, "--filter", f"label={LABEL}", "--format", template)
+        )
         found |= set(said.stdout.split())
     ids = shell.capture(("docker", "image", "ls", "--quiet", "--filter", f"label={LABEL}")).stdout
     if ids.split():
-        inspected = '{{index .Config.Labels "%s"}}' % LABEL
+        inspected = f'{{{{index .Config.Labels "{LABEL}"}}}}'
         unique = sorted(set(ids.split()))
         said = shell.capture(("docker", "image", "inspect", "--format", inspected, *unique))
         found |= set(said.stdout.split())

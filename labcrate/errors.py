@@ -1,4 +1,4 @@
-"""The one error a user sees: what is wrong, why it matters, the fix, and an exit code of its own."""
+"""The one error a user sees: what is wrong, why it matters, the fix, and its own exit code."""
 
 from __future__ import annotations
 

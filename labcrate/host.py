@@ -53,11 +53,11 @@ def apt_mirror(sources: str, distribution: str) -> str | None:
 
     sources: the joined text of the host's source files, one-line or deb822 style.
     """
-    deb822 = re.findall(r"^URIs:\s*(\S+)", sources, re.MULTILINE)
-    one_line = re.findall(r"^deb\s+(?:\[[^]]*\]\s+)?(\S+)", sources, re.MULTILINE)
+    deb822: list[str] = re.findall(r"^URIs:\s*(\S+)", sources, re.MULTILINE)
+    one_line: list[str] = re.findall(r"^deb\s+(?:\[[^]]*\]\s+)?(\S+)", sources, re.MULTILINE)
     found = [uri for uri in (*deb822, *one_line) if "security" not in uri]
     named = [uri for uri in found if uri.rstrip("/").endswith(f"/{distribution}")]
-    return (named or [None])[0]
+    return named[0] if named else None
 
 
 def read_apt_sources() -> str:
@@ -89,8 +89,8 @@ def install_plan(release: Mapping[str, str], mirror: str | None) -> tuple[Step, 
             names = ("docker.io", "docker-cli", "docker-buildx", "docker-compose", "iptables")
             return (update, Step(argv=(*install, *names)))
         case "ubuntu", _:
-            names = ("docker.io", "docker-buildx", "docker-compose-v2", "iptables")
-            return (update, Step(argv=(*install, *names)))
+            ubuntu = ("docker.io", "docker-buildx", "docker-compose-v2", "iptables")
+            return (update, Step(argv=(*install, *ubuntu)))
         case _:
             return None
 
@@ -115,9 +115,7 @@ def act(step: Step) -> None:
         shell.echo((*prefix, "tee", str(step.path)))
         done = shell.capture((*prefix, "tee", str(step.path)), stdin=step.text)
     else:
-        done = shell.stream(
-            (*prefix, *step.argv), extra_env={"DEBIAN_FRONTEND": "noninteractive"}
-        )
+        done = shell.stream((*prefix, *step.argv), extra_env={"DEBIAN_FRONTEND": "noninteractive"})
     if not done.ok:
         raise LabError(
             f"this failed ({done.returncode}): {step.describe()}",
@@ -139,7 +137,7 @@ def start_engine() -> None:
         prefix = sudo()
         shell.echo((*prefix, "dockerd"))
         _clear_stale_pid(Path("/var/run/docker.pid"), prefix)
-        log = open(DOCKERD_LOG, "ab") if not prefix else subprocess.DEVNULL  # noqa: SIM115
+        log = DOCKERD_LOG.open("ab") if not prefix else subprocess.DEVNULL
         subprocess.Popen(
             [*prefix, "dockerd"],
             stdin=subprocess.DEVNULL,

@@ -68,7 +68,7 @@ def settings(pip: Mapping[str, list[str]], environ: Mapping[str, str]) -> Packag
         trusted=tuple(pip.get("trusted-host", [])),
         find_links=tuple(path for path in links if path.is_dir()),
         # A folder index of the host is not there inside a build.
-        unreachable=tuple([*(u for u in addresses if u.startswith("file:")), *remote]),
+        unreachable=(*(url for url in addresses if url.startswith("file:")), *remote),
     )
 
 
@@ -127,7 +127,8 @@ def write(owner: tuple[int, int], wheels: bool) -> bool:
         "pip.conf": pip_conf(wanted, wheels).encode(),
         "ca.pem": ca_bundle(),
     }
-    return any([put(STATE / name, data, owner) for name, data in files.items()])
+    changed = [name for name, data in files.items() if put(STATE / name, data, owner)]
+    return bool(changed)
 
 
 def put(path: Path, data: bytes, owner: tuple[int, int]) -> bool:
@@ -136,7 +137,7 @@ def put(path: Path, data: bytes, owner: tuple[int, int]) -> bool:
         return False
     # In place, not by rename: a running lab has this very file mounted.
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with open(descriptor, "wb") as file:
+    with os.fdopen(descriptor, "wb") as file:
         file.write(data)
     path.chmod(0o600)
     if os.geteuid() == 0:

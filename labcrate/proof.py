@@ -1,7 +1,7 @@
 """Run the tests of tests/container/ inside the lab's image, and bring the results back.
 
-    python -m labcrate.proof cpu     what every lab must do; passes anywhere
-    python -m labcrate.proof gpu     torch.cuda works; fails where there is no GPU, and says why
+python -m labcrate.proof cpu     what every lab must do; passes anywhere
+python -m labcrate.proof gpu     torch.cuda works; fails where there is no GPU, and says why
 """
 
 from __future__ import annotations
@@ -45,7 +45,10 @@ def prove(lab: Stack, half: str) -> int:
         if os.geteuid() == 0:
             os.chown(results, lab.settings.uid, lab.settings.gid)
         returncode = shell.attach(arguments(lab, half, results))
-        for source, target in (("junit.xml", f"{half}_smoke.xml"), ("results.json", f"{half}_smoke.json")):
+        for source, target in (
+            ("junit.xml", f"{half}_smoke.xml"),
+            ("results.json", f"{half}_smoke.json"),
+        ):
             if (results / source).exists():
                 (REPORTS / target).write_bytes((results / source).read_bytes())
     return returncode

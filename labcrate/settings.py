@@ -12,6 +12,7 @@ import ipaddress
 import os
 import re
 import stat
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -254,8 +255,15 @@ def _folders(values: Mapping[str, str]) -> Iterator[Problem]:
 
 
 def writable(path: Path) -> bool:
-    """Whether this process can create files there; root can, except on a read-only mount."""
-    return os.access(path, os.W_OK | os.X_OK)
+    """Whether this process can create files there, tried with one that has no name.
+
+    os.access says yes to root wherever it asks, also on a network share that squashes root.
+    """
+    try:
+        tempfile.TemporaryFile(dir=path).close()
+    except OSError:
+        return False
+    return True
 
 
 def _container_dirs(values: Mapping[str, str]) -> Iterator[Problem]:

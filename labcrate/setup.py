@@ -93,10 +93,11 @@ def fill(text: str, values: Mapping[str, str]) -> str:
     """Put values into the text of an env file, in place, keeping its comments and order."""
     for name, value in values.items():
         line = f"{name}={quote(value)}"
-        pattern = re.compile(rf"^{name}=.*$", re.MULTILINE)
-        text = pattern.sub(lambda _: line, text, count=1) if pattern.search(text) else (
-            text.rstrip("\n") + f"\n{line}\n"
-        )
+        found = re.search(rf"^{name}=.*$", text, re.MULTILINE)
+        if found:
+            text = text[: found.start()] + line + text[found.end() :]
+        else:
+            text = text.rstrip("\n") + f"\n{line}\n"
     return text
 
 
@@ -123,12 +124,12 @@ def write_private(path: Path, text: str) -> None:
             fix="work in a clone that you can write to",
             code=Code.FOLDER,
         ) from error
-    with open(handle, "w", encoding="utf-8") as file:
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
         file.write(text)
     if os.geteuid() == 0:
         owner = path.parent.stat()
         os.chown(name, owner.st_uid, owner.st_gid)
-    os.replace(name, path)
+    Path(name).replace(path)
 
 
 def env_file() -> None:
@@ -273,9 +274,7 @@ def build_base(name: str, suite: str, mirror: str, settings: Settings) -> None:
     if shutil.which("mmdebstrap") is None:
         host.act(host.Step(argv=("apt-get", "update")))
         host.act(
-            host.Step(
-                argv=("apt-get", "install", "--yes", "--no-install-recommends", "mmdebstrap")
-            )
+            host.Step(argv=("apt-get", "install", "--yes", "--no-install-recommends", "mmdebstrap"))
         )
     mode = "root" if os.geteuid() == 0 else "unshare"
     with tempfile.TemporaryDirectory(prefix="labcrate-") as folder:

@@ -16,7 +16,7 @@ from types import FrameType
 from typing import IO
 
 ROOT = Path(__file__).resolve().parent.parent
-"""The clone. Invoke finds tasks.py from a sub-folder but stays there, so every path hangs on this."""
+"""The clone. Invoke finds tasks.py from a sub-folder but stays there: every path hangs on this."""
 
 GRACE_S = 15.0
 """Seconds a child gets to end by itself after Ctrl-C; Compose needs up to 10 to stop containers."""
@@ -87,9 +87,7 @@ def attach(
     """Run a command on the user's own terminal and return its exit status."""
     if not quiet:
         echo(argv, extra_env)
-    with subprocess.Popen(
-        list(argv), cwd=cwd, env={**os.environ, **(extra_env or {})}
-    ) as child:
+    with subprocess.Popen(list(argv), cwd=cwd, env={**os.environ, **(extra_env or {})}) as child:
         return _wait(child)
 
 

@@ -103,7 +103,8 @@ def urls(stack: Stack) -> dict[str, str]:
     found = {}
     for name in SERVICES:
         port = services[name]["ports"][0]
-        found[name] = f"http://{port['host_ip']}:{port['published']}/"
+        host = "127.0.0.1" if port["host_ip"] == "0.0.0.0" else port["host_ip"]  # noqa: S104
+        found[name] = f"http://{host}:{port['published']}/"
     found["jupyter"] += f"lab?token={stack.settings.jupyter_token}"
     return found
 
@@ -217,7 +218,7 @@ def held_ports(settings: Settings) -> Iterator[Problem]:
 
 def container_on(port: int) -> str | None:
     """The container that publishes a port: its Labcrate project, else its name."""
-    template = '{{.Label "%s"}}\t{{.Names}}' % LABEL
+    template = f'{{{{.Label "{LABEL}"}}}}\t{{{{.Names}}}}'
     listed = shell.capture(
         ("docker", "ps", "--filter", f"publish={port}", "--format", template)
     ).stdout.splitlines()
@@ -237,7 +238,7 @@ def process_on(port: int) -> str:
                 inodes.add(f"socket:[{fields[9]}]")
     for link in Path("/proc").glob("[0-9]*/fd/*"):
         try:
-            if os.readlink(link) in inodes:
+            if str(link.readlink()) in inodes:
                 pid = link.parts[2]
                 return f"process {pid} ({Path(f'/proc/{pid}/comm').read_text().strip()})"
         except OSError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import stat
 import subprocess
 import sys
@@ -12,13 +11,15 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from conftest import ROOT, Lab, said
+from conftest import Lab, said
 from jupyter import Client
 
 
 def get(address: str, **headers: str) -> tuple[int, bytes]:
     try:
-        with urllib.request.urlopen(urllib.request.Request(address, headers=headers), timeout=10) as a:
+        with urllib.request.urlopen(
+            urllib.request.Request(address, headers=headers), timeout=10
+        ) as a:
             return a.status, a.read()
     except urllib.error.HTTPError as error:
         return error.code, error.read()
@@ -140,7 +141,9 @@ def test_status_tells_programs(up_lab: Lab) -> None:
 def test_health_checks_can_fail(up_lab: Lab) -> None:
     """Pause Jupyter's answers: the engine must notice, or `up --wait` proves nothing."""
     test = json.loads(
-        up_lab.docker("inspect", "--format", "{{json .Config.Healthcheck.Test}}", up_lab.container()).stdout
+        up_lab.docker(
+            "inspect", "--format", "{{json .Config.Healthcheck.Test}}", up_lab.container()
+        ).stdout
     )
     assert up_lab.exec(*test[1:]).returncode == 0
     broken = [part.replace("8888", "8889") for part in test[1:]]
@@ -182,7 +185,7 @@ def test_no_consent_no_change(lab: Lab, tmp_path: Path) -> None:
     path = tmp_path / "bin"
     path.mkdir()
     for tool in ("env", "git"):
-        os.symlink(f"/usr/bin/{tool}", path / tool)
+        (path / tool).symlink_to(f"/usr/bin/{tool}")
     done = lab.invoke("setup", check=False, PATH=str(path))
     assert done.returncode == 24, said(done)
     assert "apt-get install" in said(done)
@@ -197,4 +200,3 @@ def test_bootstrap_makes_the_tools(lab: Lab) -> None:
         cwd="/",
     )
     assert done.returncode != 0 or "Available tasks" in done.stdout
-    assert ROOT != lab.root

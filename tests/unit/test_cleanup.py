@@ -1,0 +1,83 @@
+"""What `clean` would remove, from recorded answers of the engine."""
+
+from __future__ import annotations
+
+import pytest
+
+from labcrate import cleanup
+from labcrate.cleanup import Thing, Wish
+
+FOUND = [
+    Thing(kind="volume", ref="lab_home", name="lab_home", size=10),
+    Thing(kind="image", ref="sha256:1", name="lab/jupyter:latest", size=100),
+    Thing(kind="image", ref="sha256:2", name="<none>:<none>", size=100),
+    Thing(kind="network", ref="n1", name="lab_default"),
+    Thing(kind="container", ref="c1", name="lab-jupyter-1"),
+    Thing(kind="cache", ref="r1", name="step"),
+    Thing(kind="state", ref=".labcrate", name=".labcrate"),
+]
+
+RECORDS = """ID:\t\tgz1abc
+Created at:\t2026-11-24 12:00:00 +0000 UTC
+Mutable:\tfalse
+Shared:\t\tfalse
+Size:\t\t1.5GB
+Description:\tmount / from exec /bin/sh -c : labcrate; uv pip install
+Type:\t\tregular
+
+ID:\t\tgz2def
+Mutable:\tfalse
+Shared:\t\ttrue
+Size:\t\t70MB
+Description:\tmount / from exec /bin/sh -c : labcrate; apt-get update
+
+ID:\t\tforeign
+Shared:\t\tfalse
+Size:\t\t9GB
+Description:\tmount / from exec /bin/sh -c pip install labcrate-unrelated
+"""
+
+
+@pytest.mark.parametrize(
+    ("wish", "kinds"),
+    [
+        (Wish(), ["container", "network", "image"]),
+        (Wish(images=True), ["container", "network", "image", "image"]),
+        (Wish(volumes=True), ["container", "network", "image", "volume"]),
+        (Wish(cache=True), ["container", "network", "image", "cache"]),
+        (
+            Wish(images=True, volumes=True, cache=True),
+            ["container", "network", "image", "image", "volume", "cache", "state"],
+        ),
+    ],
+)
+def test_the_plan_holds_what_was_asked_for_in_order(wish: Wish, kinds: list[str]) -> None:
+    assert [thing.kind for thing in cleanup.plan(FOUND, wish)] == kinds
+
+
+def test_a_superseded_image_goes_and_a_named_one_stays() -> None:
+    images = [t.name for t in cleanup.plan(FOUND, Wish()) if t.kind == "image"]
+    assert images == ["<none>:<none>"]
+
+
+def test_only_marked_records_count_and_shared_ones_free_nothing() -> None:
+    records = cleanup.cache_records(RECORDS)
+    assert [(record.ref, record.size) for record in records] == [
+        ("gz1abc", 1_500_000_000),
+        ("gz2def", 0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("0B", 0), ("312kB", 312_000), ("5.83GB", 5_830_000_000), ("1.2MB", 1_200_000), ("N/A", 0)],
+)
+def test_sizes(text: str, size: int) -> None:
+    assert cleanup.size_bytes(text) == size
+
+
+def test_a_tagged_image_is_removed_by_name() -> None:
+    """Another clone may have tagged the very same image; its name must stay."""
+    named, nameless = FOUND[1], FOUND[2]
+    assert cleanup.removal(named)[-1] == "lab/jupyter:latest"
+    assert cleanup.removal(nameless)[-1] == "sha256:2"
