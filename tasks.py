@@ -42,9 +42,13 @@ def lab_task(**flags: str) -> Callable[[Body], Any]:
             except LabError as error:
                 raise Exit(str(error), code=int(error.code)) from None
             except KeyboardInterrupt:
-                raise Exit("interrupted; the same command can be run again", code=130) from None
+                raise Exit(
+                    "interrupted; the same command can be run again", code=Code.INTERRUPTED
+                ) from None
             except shell.Terminated:
-                raise Exit("terminated; the same command can be run again", code=143) from None
+                raise Exit(
+                    "terminated; the same command can be run again", code=Code.TERMINATED
+                ) from None
 
         return task(help=flags)(wrapped)
 
@@ -308,8 +312,9 @@ def require_up(lab: Stack) -> None:
 @lab_task(service="jupyter or tensorboard; both by default", follow="as they come")
 def logs(c: Context, service: str = "", follow: bool = False) -> None:
     """Show the services' logs."""
+    names = named(service)
     options = ["--follow"] if follow else []
-    finish(ready().attach("logs", *options, *named(service)))
+    finish(ready().attach("logs", *options, *names))
 
 
 def named(service: str) -> list[str]:
@@ -326,8 +331,8 @@ def named(service: str) -> list[str]:
 @lab_task(service="jupyter or tensorboard")
 def shell_(c: Context, service: str = "jupyter") -> None:
     """Open a shell in a running service."""
-    lab = ready()
     names = named(service)
+    lab = ready()
     require_up(lab)
     finish(lab.attach("exec", *no_terminal(), *names, "bash"))
 

@@ -6,38 +6,52 @@ from enum import IntEnum
 
 
 class Code(IntEnum):
-    """Exit codes. 1 is left to unexpected failures and 2 to the shell's usage errors."""
+    """Exit codes, each with its meaning. 1 is left to unexpected failures, 2 to wrong usage."""
 
-    SETTINGS = 10
-    NO_ENV = 11
-    PORT_TAKEN = 12
-    FOLDER = 13
-    ENV_READABLE = 14
-    ENGINE_MISSING = 20
-    ENGINE_DOWN = 21
-    ENGINE_DENIED = 22
-    COMPOSE = 23
-    CONSENT = 24
-    INSTALL = 25
-    BASE_IMAGE = 26
-    BUILD = 30
-    UNHEALTHY = 31
-    NOT_UP = 32
-    LOCKED = 33
-    BUSY = 34
-    GPU_NOT_OFFERED = 40
-    GPU_PROOF = 41
-    PACKAGE_REFUSED = 50
-    PACKAGE_CONFLICT = 51
-    PACKAGE_UNKNOWN = 52
-    PACKAGE_BROKEN = 53
-    LOCK_STALE = 54
-    NETWORK = 55
-    DISK_FULL = 56
-    CLEAN = 60
-    FINDINGS = 70
-    INTERRUPTED = 130
-    TERMINATED = 143
+    meaning: str
+
+    def __new__(cls, value: int, meaning: str) -> Code:
+        code = int.__new__(cls, value)
+        code._value_ = value
+        code.meaning = meaning
+        return code
+
+    SETTINGS = 10, "a value in .env, or one typed, is wrong"
+    NO_ENV = 11, "there is no .env yet"
+    PORT_TAKEN = 12, "a port of the lab is taken by something else"
+    FOLDER = 13, "a folder is missing, a file, or not writable"
+    ENV_READABLE = 14, "other users can read .env"
+    ENGINE_MISSING = 20, "there is no container engine"
+    ENGINE_DOWN = 21, "the engine does not answer"
+    ENGINE_DENIED = 22, "this user may not use the engine"
+    COMPOSE = 23, "the engine or Compose is missing or too old"
+    CONSENT = 24, "setup would change the machine, and nobody agreed"
+    INSTALL = 25, "installing the engine or the tools failed"
+    BASE_IMAGE = 26, "the base image cannot be had"
+    BUILD = 30, "the build failed"
+    UNHEALTHY = 31, "a service did not become healthy, or would not stop"
+    NOT_UP = 32, "the lab is not up, or its images are not up to date"
+    BUSY = 34, "kernels are busy, and would be lost"
+    GPU_NOT_OFFERED = 40, "the engine offers no such GPU"
+    GPU_PROOF = 41, "the GPU is there and does not work"
+    PACKAGE_REFUSED = 50, "this is not a package that can be added"
+    PACKAGE_CONFLICT = 51, "the package contradicts what is installed"
+    PACKAGE_UNKNOWN = 52, "no index has such a package"
+    PACKAGE_BROKEN = 53, "the package installs and does not import"
+    LOCK_STALE = 54, "a lock does not match what was asked for"
+    NETWORK = 55, "the package index cannot be reached"
+    DISK_FULL = 56, "the disk is full"
+    CLEAN = 60, "clean was not agreed to, or something would not go"
+    FINDINGS = 70, "the doctor found an error"
+    INTERRUPTED = 130, "Ctrl-C"
+    TERMINATED = 143, "SIGTERM"
+
+
+def exit_codes() -> str:
+    """docs/exit-codes.md; a test holds the file to it."""
+    rows = [f"| {code.value} | {code.name} | {code.meaning} |" for code in Code]
+    head = ["# Exit codes", "", "Every expected failure ends with a code of its own.", ""]
+    return "\n".join([*head, "| code | name | meaning |", "|---|---|---|", *rows, ""])
 
 
 class LabError(Exception):
@@ -60,3 +74,7 @@ class LabError(Exception):
             parts.append(f"  why: {self.why}")
         parts.append(f"  fix: {self.fix}")
         return "\n".join(parts)
+
+
+if __name__ == "__main__":
+    print(exit_codes(), end="")

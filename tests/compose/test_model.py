@@ -1,0 +1,162 @@
+"""What Compose makes of compose.yaml and .env, without asking any engine."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from clone import ROOT, clean_environ
+
+from labcrate import settings, setup
+
+ARTICLE = (
+    "ROOT_DIR",
+    "JUPYTER_PORT",
+    "JUPYTER_TOKEN",
+    "JUPYTER_DIR",
+    "TENSORBOARD_PORT",
+    "TENSORBOARD_DIR",
+)
+TASKS_ONLY = {"GPU", "GPU_DEVICES", "COMPOSE_FILE"}
+"""Read by the tasks, or by Compose before it reads any file."""
+
+PREDEFINED = {"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"}
+
+VALUES = {
+    "COMPOSE_PROJECT_NAME": "lab-test-1",
+    "JUPYTER_PORT": "8888",
+    "JUPYTER_TOKEN": "t" * 48,
+    "TENSORBOARD_PORT": "6006",
+    "LAB_UID": "1000",
+    "LAB_GID": "1000",
+}
+
+
+def compose(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    files = ("-f", str(ROOT / "compose" / "compose.yaml"))
+    env = {**clean_environ(), "DOCKER_HOST": "unix:///no/engine/here.sock"}
+    return subprocess.run(
+        ["docker", "compose", *files, "--env-file", str(folder / ".env"), *arguments],
+        cwd=folder,
+        env=env,
+        capture_output=True,
+        text=True,
+    )
+
+
+def model(folder: Path, **changes: str) -> dict[str, Any]:
+    text = "".join(f"{n}={setup.quote(v)}\n" for n, v in {**VALUES, **changes}.items())
+    (folder / ".env").write_text(text)
+    done = compose(folder, "config", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    parsed: dict[str, Any] = json.loads(done.stdout)
+    return parsed
+
+
+def test_settings_compose_and_the_example_agree(tmp_path: Path) -> None:
+    """A variable that one of the three does not know would be read by nobody."""
+    (tmp_path / ".env").write_text("")
+    listed = compose(tmp_path, "config", "--variables").stdout.splitlines()[1:]
+    used = {line.split()[0] for line in listed if line.strip()} - PREDEFINED
+    # Compose looks the secret's variable up by name, outside its interpolation.
+    used |= {"JUPYTER_TOKEN"}
+    assert used - set(settings.INTERNAL) == set(settings.KNOWN) - TASKS_ONLY
+    assert set(settings.read(ROOT / ".env.example")) == set(settings.KNOWN)
+
+
+def test_the_examples_defaults_are_the_settings_defaults() -> None:
+    example = settings.read(ROOT / ".env.example")
+    assert {name: example[name] for name in settings.OPTIONAL} == settings.OPTIONAL
+
+
+def test_every_variable_of_the_example_is_explained() -> None:
+    lines = (ROOT / ".env.example").read_text().splitlines()
+    bare = [
+        line
+        for before, line in zip(["", *lines], lines, strict=False)
+        if "=" in line and not line.startswith("#") and not before.startswith("#")
+    ]
+    # The group is explained with the user above it.
+    assert bare == ["LAB_GID="]
+
+
+def test_the_articles_names_are_known() -> None:
+    assert set(ARTICLE) <= set(settings.KNOWN)
+
+
+@pytest.mark.parametrize("name", ["lab tést (1)", "it's #1 & co", "ünï/日本語"])
+def test_any_folder_can_be_the_root(tmp_path: Path, name: str) -> None:
+    root = tmp_path / name
+    if "'" in name:
+        with pytest.raises(setup.LabError):
+            setup.quote(str(root))
+        return
+    mounts = model(tmp_path, ROOT_DIR=str(root))["services"]["jupyter"]["volumes"]
+    assert str(root / "notebooks") in {mount.get("source") for mount in mounts}
+
+
+def test_the_articles_six_lines_change_what_they_say(tmp_path: Path) -> None:
+    resolved = model(
+        tmp_path,
+        JUPYTER_PORT="9001",
+        TENSORBOARD_PORT="9002",
+        JUPYTER_DIR="/lab/notebooks/mine",
+        TENSORBOARD_DIR="/lab/runs/mine",
+    )
+    jupyter, tensorboard = (resolved["services"][name] for name in ("jupyter", "tensorboard"))
+    assert jupyter["ports"][0]["published"] == "9001"
+    assert tensorboard["ports"][0]["published"] == "9002"
+    assert jupyter["working_dir"] == "/lab/notebooks/mine"
+    assert jupyter["environment"]["TENSORBOARD_DIR"] == "/lab/runs/mine"
+    assert "/lab/runs/mine" in tensorboard["command"]
+
+
+def test_ports_are_on_the_loopback_and_tensorboard_never_leaves_it(tmp_path: Path) -> None:
+    for address in ("127.0.0.1", "0.0.0.0"):
+        services = model(tmp_path, BIND_ADDRESS=address)["services"]
+        assert services["jupyter"]["ports"][0]["host_ip"] == address
+        assert services["tensorboard"]["ports"][0]["host_ip"] == "127.0.0.1"
+
+
+def test_every_service_is_locked_down(tmp_path: Path) -> None:
+    for name, service in model(tmp_path)["services"].items():
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert service["user"] == "1000:1000", name
+        assert service["init"], name
+        assert "privileged" not in service, name
+        assert service.get("network_mode") is None, name
+        assert not [v for v in service["volumes"] if "docker.sock" in v.get("source", "")], name
+
+
+def test_everything_made_carries_the_label(tmp_path: Path) -> None:
+    resolved = model(tmp_path)
+    made = [
+        *resolved["services"].values(),
+        *(service["build"] for service in resolved["services"].values()),
+        *resolved["volumes"].values(),
+        *resolved["networks"].values(),
+    ]
+    assert [thing["labels"]["dev.labcrate.project"] for thing in made] == ["lab-test-1"] * len(made)
+
+
+def test_the_token_is_in_no_environment_or_command(tmp_path: Path) -> None:
+    for service in model(tmp_path)["services"].values():
+        text = json.dumps({key: service.get(key) for key in ("environment", "command", "build")})
+        assert VALUES["JUPYTER_TOKEN"] not in text
+
+
+@pytest.mark.parametrize("name", ["JUPYTER_PORT", "TENSORBOARD_PORT", "LAB_UID", "LAB_GID"])
+def test_compose_itself_refuses_a_missing_value(tmp_path: Path, name: str) -> None:
+    """Typed by hand in a clone without these, Compose must not start half a lab.
+
+    The project's name has a default in Compose, and the token is read at `up`, as a secret.
+    """
+    text = "".join(f"{n}={v}\n" for n, v in VALUES.items() if n != name)
+    (tmp_path / ".env").write_text(text)
+    done = compose(tmp_path, "config")
+    assert done.returncode != 0
+    assert "invoke setup" in done.stderr

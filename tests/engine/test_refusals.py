@@ -1,0 +1,148 @@
+"""Refusals that need a real engine, or a real engine that will not talk."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from clone import Lab, clean_environ, said
+
+from labcrate.errors import Code
+
+STAND_IN = """#!/bin/sh
+if [ "$1 $2" = "compose version" ]; then {answer}; fi
+exec {docker} "$@"
+"""
+
+
+def test_port_held_by_a_process_is_named(lab: Lab) -> None:
+    lab.invoke("down")
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", int(lab.env["JUPYTER_PORT"])))
+        held.listen()
+        done = lab.invoke("up", check=False)
+    assert done.returncode == Code.PORT_TAKEN
+    assert f"taken by process {os.getpid()}" in said(done)
+
+
+def test_port_held_by_a_container_is_named(lab: Lab) -> None:
+    """Both ports at once: both are told, and nothing of the lab was started."""
+    lab.invoke("down")
+    name = f"{lab.project}-squatter"
+    ports = [lab.env[n] for n in ("JUPYTER_PORT", "TENSORBOARD_PORT")]
+    published = [part for port in ports for part in ("--publish", f"127.0.0.1:{port}:1")]
+    image = f"{lab.project}/tensorboard"
+    lab.docker("run", "--detach", "--name", name, *published, image, "sleep", "600")
+    try:
+        done = lab.invoke("up", check=False)
+    finally:
+        lab.docker("rm", "--force", name)
+    assert done.returncode == Code.PORT_TAKEN
+    assert said(done).count(f"taken by the container {name}") == 2
+    assert not lab.container()
+
+
+@pytest.mark.parametrize(
+    ("environ", "code", "told"),
+    [
+        ({"DOCKER_HOST": "unix:///no/engine.sock"}, Code.ENGINE_DOWN, "unix:///no/engine.sock"),
+        ({"DOCKER_CONTEXT": "gone"}, Code.ENGINE_DOWN, "docker context use default"),
+    ],
+)
+def test_an_engine_that_does_not_answer(
+    lab: Lab, environ: dict[str, str], code: Code, told: str
+) -> None:
+    for task in (("up",), ("setup", "--yes"), ("down",)):
+        done = lab.invoke(*task, check=False, **environ)
+        assert (done.returncode, told in said(done)) == (code, True), said(done)
+
+
+def test_a_user_without_the_socket(lab: Lab) -> None:
+    """The clone belongs to that user, who is in no group that may use the engine."""
+    code = (
+        "import os, sys; os.setgroups([]); os.setgid(1000); os.setuid(1000); "
+        "os.execv(sys.executable, [sys.executable, '-m', 'invoke', 'up'])"
+    )
+    env = lab.root / ".env"
+    owner = env.stat()
+    os.chown(env, 1000, 1000)
+    try:
+        done = lab.command((sys.executable, "-c", code), HOME=str(lab.root))
+    finally:
+        os.chown(env, owner.st_uid, owner.st_gid)
+    assert done.returncode == Code.ENGINE_DENIED, said(done)
+    assert "usermod -aG docker" in said(done)
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ("echo \"docker: 'compose' is not a docker command.\" >&2; exit 1", "Compose is missing"),
+        ("echo 2.20.3; exit 0", "Compose is version 2.20"),
+    ],
+)
+def test_compose_missing_or_too_old(lab: Lab, tmp_path: Path, answer: str, told: str) -> None:
+    """The real client, but for its answer about Compose."""
+    real = lab.command(("sh", "-c", "command -v docker")).stdout.strip()
+    fake = tmp_path / "docker"
+    fake.write_text(STAND_IN.format(answer=answer, docker=real))
+    fake.chmod(0o755)
+    done = lab.invoke("up", check=False, PATH=f"{tmp_path}:{os.environ['PATH']}")
+    assert (done.returncode, told in said(done)) == (Code.COMPOSE, True), said(done)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("at", ["Building", "compose up", "Waiting"])
+def test_interrupted_up_can_be_repeated(lab: Lab, at: str, sent: signal.Signals) -> None:
+    """Ctrl-C reaches the whole group at a terminal; `kill` reaches one process alone."""
+    lab.invoke("down")
+    if at == "Building":
+        spoil_the_image(lab)
+    child = subprocess.Popen(
+        [sys.executable, "-m", "invoke", "up"],
+        cwd=lab.root,
+        env=clean_environ(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    assert child.stdout is not None
+    text = ""
+    for line in child.stdout:
+        text += line
+        if at in line:
+            break
+    time.sleep(0.1)
+    if sent is signal.SIGINT:
+        os.killpg(child.pid, sent)
+    else:
+        os.kill(child.pid, sent)
+    rest, _ = child.communicate(timeout=60)
+    expected = Code.INTERRUPTED if sent is signal.SIGINT else Code.TERMINATED
+    assert child.returncode == expected, text + rest
+    assert "can be run again" in rest
+    lab.invoke("up")
+
+
+def spoil_the_image(lab: Lab) -> None:
+    """Make the next `up` rebuild something: a changed source of the final stage."""
+    path = lab.root / "docker" / "apt.txt"
+    path.write_text(path.read_text() + f"# touched {time.time()}\n")
+
+
+def test_two_at_once_wait_for_each_other(lab: Lab) -> None:
+    lab.invoke("down")
+    children = [lab.start("up") for _ in range(2)]
+    told = [child.communicate(timeout=120)[0] for child in children]
+    assert [child.returncode for child in children] == [0, 0], told
+    assert sum("Waiting for `invoke up`" in text for text in told) == 1
+    assert sum("already up" in text for text in told) == 1
