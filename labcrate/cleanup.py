@@ -11,7 +11,7 @@ from typing import Literal
 
 from labcrate import shell
 from labcrate.hostpip import STATE
-from labcrate.stack import LABEL
+from labcrate.stack import LABEL, OWN
 
 Kind = Literal["container", "network", "image", "volume", "cache", "state"]
 ORDER: tuple[Kind, ...] = ("container", "network", "image", "volume", "cache", "state")
@@ -59,13 +59,19 @@ def survey(project: str) -> list[Thing]:
     """Everything this clone has on the engine now."""
     label = f"label={LABEL}={project}"
     return [
-        *_listed("container", ("ps", "--all", "--filter", label), "{{.ID}}\t{{.Names}}\t0B"),
+        *_containers(label),
         *_listed("network", ("network", "ls", "--filter", label), "{{.ID}}\t{{.Name}}\t0B"),
         *_images(label),
         *_volumes(label),
         *(_cache() if not other_clones(project) else ()),
         *_state(),
     ]
+
+
+def _containers(label: str) -> list[Thing]:
+    """The lab's containers, without those that someone made by hand from its image."""
+    own = ("--filter", label, "--filter", f"label={OWN}")
+    return _listed("container", ("ps", "--all", *own), "{{.ID}}\t{{.Names}}\t0B")
 
 
 def _listed(kind: Kind, command: Sequence[str], template: str) -> list[Thing]:

@@ -40,6 +40,10 @@ SOURCES = {
 """The files of docker/ that each image is built from."""
 
 LABEL = "dev.labcrate.project"
+OWN = "com.docker.compose.oneoff"
+"""A label that only Compose's containers have. One made by hand from the lab's image inherits
+the image's labels, the project's name among them, and is not the lab's to stop or remove."""
+
 WAIT_S = 180
 """Seconds until both services must be healthy: 2 s are usual, a cold disk takes tens."""
 
@@ -205,8 +209,8 @@ def held_ports(settings: Settings) -> Iterator[Problem]:
         "TENSORBOARD_PORT": ("127.0.0.1", settings.tensorboard_port),
     }
     for name, (address, port) in wanted.items():
-        holder = container_on(port)
-        if holder == settings.project or (holder is None and port_is_free(address, port)):
+        project, holder = container_on(port)
+        if project == settings.project or (not holder and port_is_free(address, port)):
             continue
         who = f"the container {holder}" if holder else process_on(port)
         yield Problem(
@@ -216,16 +220,18 @@ def held_ports(settings: Settings) -> Iterator[Problem]:
         )
 
 
-def container_on(port: int) -> str | None:
-    """The container that publishes a port: its Labcrate project, else its name."""
-    template = f'{{{{.Label "{LABEL}"}}}}\t{{{{.Names}}}}'
+def container_on(port: int) -> tuple[str, str]:
+    """The Compose project and the name of the container that publishes a port.
+
+    A container that was not made by Compose has no project: see OWN.
+    """
+    template = '{{if .Label "com.docker.compose.oneoff"}}{{.Label "com.docker.compose.project"}}'
+    template += "{{end}}\t{{.Names}}"
     listed = shell.capture(
         ("docker", "ps", "--filter", f"publish={port}", "--format", template)
     ).stdout.splitlines()
-    if not listed:
-        return None
-    project, _, name = listed[0].partition("\t")
-    return project or name
+    project, _, name = listed[0].partition("\t") if listed else ("", "", "")
+    return project, name
 
 
 def process_on(port: int) -> str:

@@ -64,23 +64,6 @@ def test_an_engine_that_does_not_answer(
         assert (done.returncode, told in said(done)) == (code, True), said(done)
 
 
-def test_a_user_without_the_socket(lab: Lab) -> None:
-    """The clone belongs to that user, who is in no group that may use the engine."""
-    code = (
-        "import os, sys; os.setgroups([]); os.setgid(1000); os.setuid(1000); "
-        "os.execv(sys.executable, [sys.executable, '-m', 'invoke', 'up'])"
-    )
-    env = lab.root / ".env"
-    owner = env.stat()
-    os.chown(env, 1000, 1000)
-    try:
-        done = lab.command((sys.executable, "-c", code), HOME=str(lab.root))
-    finally:
-        os.chown(env, owner.st_uid, owner.st_gid)
-    assert done.returncode == Code.ENGINE_DENIED, said(done)
-    assert "usermod -aG docker" in said(done)
-
-
 @pytest.mark.parametrize(
     ("answer", "told"),
     [
