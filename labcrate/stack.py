@@ -142,12 +142,42 @@ def build(stack: Stack) -> float:
     return time.monotonic() - started
 
 
+FAILURES = (
+    (
+        r"no space left on device|Errno 28|os error 28",
+        Code.DISK_FULL,
+        "the disk that the engine keeps its images on is full",
+        "free some (docker system df; invoke clean --cache), then run the same command again",
+    ),
+    (
+        r"error reading from server: EOF|cannot connect to the docker daemon|connection reset by "
+        r"peer.*docker|transport is closing|closing transport|dial unix .*docker",
+        Code.ENGINE_DOWN,
+        "the engine stopped answering in the middle of the build",
+        "invoke setup (starts it), then run the same command again",
+    ),
+    (
+        r"failed to fetch|error sending request|tcp connect error|operation timed out|"
+        r"temporary failure (in name resolution|resolving)|network is unreachable|"
+        r"connection (refused|broken)|unexpected eof|end of file before message|"
+        r"error decoding response body|request failed after",
+        Code.NETWORK,
+        "the package index cannot be reached, or broke off",
+        "check the network and pip's index settings on this host, then run the same command again",
+    ),
+)
+"""What a failed build's own words mean, the first that fits: pattern, code, problem, fix."""
+
+
 def build_failure(text: str) -> LabError:
     """What to do about a failed build, from what it said."""
+    for pattern, code, problem, fix in FAILURES:
+        if re.search(pattern, text, re.IGNORECASE):
+            return LabError(f"{problem}:\n{text}", fix=fix, code=code)
     return LabError(
         f"the build failed:\n{text}",
         fix="mend what it names above and run the same command again; nothing was changed",
-        code=Code.DISK_FULL if "no space left" in text.lower() else Code.BUILD,
+        code=Code.BUILD,
     )
 
 
