@@ -23,9 +23,13 @@ def fail(problem, fix):
 
 
 def wanted():
-    """What the venv must have been made from: the lock, and this very interpreter."""
+    """What the venv must have been made from: the lock, this interpreter, and this place.
+
+    Its scripts name the folder that they were made in, so a moved clone needs new ones.
+    """
     with open(LOCK, "rb") as lock:
-        return hashlib.sha256(lock.read() + sys.version.encode()).hexdigest()
+        made_from = lock.read() + sys.version.encode() + VENV.encode()
+    return hashlib.sha256(made_from).hexdigest()
 
 
 def is_current():
@@ -91,18 +95,19 @@ def main():
         )
     if len(sys.argv) < 2:
         fail("no command given", "python3 bootstrap.py invoke setup --yes up")
-    if not is_current():
-        make_venv()
-    tool = os.path.join(VENV, "bin", sys.argv[1])
-    if not os.path.exists(tool):
+    if sys.argv[1] not in ("invoke", "nox"):
         fail(
             "%s is not one of the lab's tools" % sys.argv[1],
             "use invoke or nox: python3 bootstrap.py invoke --list",
         )
+    if not is_current():
+        make_venv()
     os.environ["PATH"] = os.path.join(VENV, "bin") + os.pathsep + os.environ.get("PATH", "")
     # The next line replaces this process: what was printed must be out before it.
     sys.stdout.flush()
-    os.execv(tool, [tool] + sys.argv[2:])
+    # By module: pip writes scripts that break in a folder with a quote in its name.
+    python = os.path.join(VENV, "bin", "python")
+    os.execv(python, [python, "-m"] + sys.argv[1:])
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import re
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 from typing import Literal
 
 from labcrate import shell
@@ -17,8 +18,9 @@ Kind = Literal["container", "network", "image", "volume", "cache", "state"]
 ORDER: tuple[Kind, ...] = ("container", "network", "image", "volume", "cache", "state")
 """Containers first: nothing they use can go before them."""
 
-MARK = ": labcrate"
-"""What every RUN of docker/Dockerfile holds, and BuildKit shows with each record it keeps of it."""
+MARKS = (": labcrate", "/opt/lab/", "/opt/uv/", "WORKDIR /lab/")
+"""What BuildKit shows with each record that it keeps of a step of docker/Dockerfile: every RUN starts
+with the first, the others are of its COPY and WORKDIR lines."""
 
 UNITS = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
@@ -122,19 +124,24 @@ def _cache() -> list[Thing]:
 
 
 def cache_records(text: str) -> list[Thing]:
-    """The records of `docker buildx du --verbose` that carry the Dockerfile's mark.
+    """The records of `docker buildx du --verbose` that carry one of the Dockerfile's marks.
 
-    Sizes count what only the cache holds: a shared record is an image's layer, too.
+    Sizes count what only the cache holds: a shared record is an image's layer, too. A record comes
+    before those that it builds on, because it has to go before them.
     """
-    records = []
+    blocks = {}
+    records = {}
     for block in text.split("\n\n"):
         fields = dict(re.findall(r"^(\w[\w ]*):[ \t]+(.*)$", block, re.MULTILINE))
         what = fields.get("Description", "")
-        if MARK in what and "ID" in fields:
+        if any(mark in what for mark in MARKS) and "ID" in fields:
             size = 0 if fields.get("Shared") == "true" else size_bytes(fields.get("Size", ""))
             name = " ".join(what.split())[:60]
-            records.append(Thing(kind="cache", ref=fields["ID"], name=name, size=size))
-    return records
+            records[fields["ID"]] = Thing(kind="cache", ref=fields["ID"], name=name, size=size)
+            blocks[fields["ID"]] = block
+    # How parents are written changed between versions of Buildx; that their ids appear did not.
+    parents = {ref: [p for p in blocks if p != ref and p in blocks[ref]] for ref in blocks}
+    return [records[ref] for ref in reversed(list(TopologicalSorter(parents).static_order()))]
 
 
 def _state() -> list[Thing]:
@@ -194,12 +201,15 @@ def removal(thing: Thing) -> tuple[str, ...]:
 
 
 def _drop_records(ids: Sequence[str]) -> list[str]:
-    """Remove these very records of the build cache; the filter names each by its full id."""
-    wanted = f"id~=^({'|'.join(ids)})$"
-    done = shell.capture(
-        ("docker", "buildx", "prune", "--force", "--all", "--filter", wanted), timeout_s=300
-    )
-    return [] if done.ok else [f"build cache: {done.stderr.strip()}"]
+    """Remove these very records of the build cache, each by its full id: the one form of the filter
+    that every version of Buildx takes alike."""
+    prune = ("docker", "buildx", "prune", "--force", "--all", "--filter")
+    failures = []
+    for ident in ids:
+        done = shell.capture((*prune, f"id={ident}"), timeout_s=120)
+        if not done.ok:
+            failures.append(f"build cache {ident}: {done.stderr.strip()}")
+    return failures
 
 
 def _drop_state() -> None:

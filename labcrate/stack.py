@@ -19,7 +19,7 @@ from labcrate import shell
 from labcrate.errors import Code, LabError
 from labcrate.hostpip import STATE
 from labcrate.settings import Problem, Settings
-from labcrate.setup import port_is_free
+from labcrate.setup import port_is_free, refuse_read_only
 from labcrate.shell import ROOT
 
 SERVICES = ("jupyter", "tensorboard")
@@ -144,7 +144,7 @@ def build(stack: Stack) -> float:
 
 FAILURES = (
     (
-        r"no space left on device|Errno 28|os error 28",
+        r"no space left on device|Errno 28|os error 28|don't have enough free space",
         Code.DISK_FULL,
         "the disk that the engine keeps its images on is full",
         "free some (docker system df; invoke clean --cache), then run the same command again",
@@ -285,6 +285,7 @@ def process_on(port: int) -> str:
 @contextmanager
 def alone(what: str) -> Iterator[None]:
     """One changing task at a time in a clone; a second one says whom it waits for."""
+    refuse_read_only()
     STATE.mkdir(exist_ok=True)
     lock = filelock.FileLock(STATE / "lock")
     holder = STATE / "holder"

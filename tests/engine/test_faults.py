@@ -100,8 +100,8 @@ def test_disk_full_in_the_build(up: Machine) -> None:
 
 
 def stop_engine(machine: Machine) -> None:
-    machine.sh("pkill -x dockerd; while pgrep -x dockerd; do sleep 0.1; done; pkill -x containerd")
-    machine.sh("while pgrep -x containerd; do sleep 0.1; done")
+    machine.sh("pkill -x dockerd; while pgrep -x dockerd; do sleep 0.1; done")
+    machine.sh("pkill -x containerd; while pgrep -x containerd; do sleep 0.1; done")
 
 
 @pytest.fixture
@@ -198,7 +198,7 @@ def test_a_read_only_clone(up: Machine) -> None:
             done = up.invoke(*task, check=False)
             assert (done.returncode, "read-only" in said(done)) == (Code.FOLDER, True), said(done)
     finally:
-        up.sh(f"umount {CLONE}")
+        up.sh(f"umount --lazy {CLONE}")
 
 
 def test_killed_clean_can_be_repeated_and_leaves_nothing(up: Machine) -> None:

@@ -29,7 +29,15 @@ ID:\t\tgz2def
 Mutable:\tfalse
 Shared:\t\ttrue
 Size:\t\t70MB
+Parents:
+ - gz1abc
 Description:\tmount / from exec /bin/sh -c : labcrate; apt-get update
+
+ID:\t\tgz3ghi
+Parent:\t\tgz2def
+Shared:\t\tfalse
+Size:\t\t0B
+Description:\t[final 4/4] WORKDIR /lab/notebooks
 
 ID:\t\tforeign
 Shared:\t\tfalse
@@ -61,10 +69,12 @@ def test_a_superseded_image_goes_and_a_named_one_stays() -> None:
 
 
 def test_only_marked_records_count_and_shared_ones_free_nothing() -> None:
+    """Children first, in the old form of `buildx du` (Parent:) as in the new one (Parents:)."""
     records = cleanup.cache_records(RECORDS)
     assert [(record.ref, record.size) for record in records] == [
-        ("gz1abc", 1_500_000_000),
+        ("gz3ghi", 0),
         ("gz2def", 0),
+        ("gz1abc", 1_500_000_000),
     ]
 
 
