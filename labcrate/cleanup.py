@@ -19,8 +19,8 @@ ORDER: tuple[Kind, ...] = ("container", "network", "image", "volume", "cache", "
 """Containers first: nothing they use can go before them."""
 
 MARKS = (": labcrate", "/opt/lab/", "/opt/uv/", "WORKDIR /lab/")
-"""What BuildKit shows with each record that it keeps of a step of docker/Dockerfile: every RUN starts
-with the first, the others are of its COPY and WORKDIR lines."""
+"""What BuildKit shows with each record that it keeps of a step of docker/Dockerfile: every RUN
+starts with the first, the others are of its COPY and WORKDIR lines."""
 
 UNITS = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
