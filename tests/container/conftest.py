@@ -1,0 +1,127 @@
+"""Smoke tests of the lab's image, run in a container by the image's own Python.
+
+Nothing here is ever skipped: `nox -s smoke` selects what must pass anywhere, `nox -s gpu_smoke` what
+must pass on a GPU. A test that skipped itself would turn a broken GPU green.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROWS: list[dict[str, Any]] = []
+ABOUT: dict[str, Any] = {}
+
+Record = Callable[..., None]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "gpu: proves something of torch.cuda; fails without a GPU")
+    config.addinivalue_line("markers", "quick: the two seconds' worth that `invoke up` runs")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def about() -> dict[str, Any]:
+    """What is tested here: it goes into the JSON beside the figures."""
+    import torch
+
+    ABOUT.update(
+        python=platform.python_version(),
+        torch=torch.__version__,
+        cuda=torch.version.cuda,
+        cpu_count=len(os.sched_getaffinity(0)),
+        driver=driver_version(),
+        devices=[],
+    )
+    return ABOUT
+
+
+def driver_version() -> str | None:
+    """The NVIDIA kernel driver's version; the host's /sys is visible in a container."""
+    path = Path("/sys/module/nvidia/version")
+    return path.read_text().strip() if path.exists() else None
+
+
+@pytest.fixture
+def figures(request: pytest.FixtureRequest) -> Record:
+    """Keep measured figures: figures(tflops=12.3). They are printed and written as JSON."""
+
+    def record(**values: Any) -> None:
+        ROWS.append({"test": request.node.name, **values})
+
+    return record
+
+
+@pytest.fixture(scope="session")
+def cuda_report() -> dict[str, Any]:
+    """What PyTorch says of CUDA, asked once, with each warning that it gives on the way."""
+    import torch
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        available = torch.cuda.is_available()
+        count = torch.cuda.device_count() if available else 0
+    return {
+        "available": available,
+        "count": count,
+        "warnings": [str(warning.message) for warning in caught],
+    }
+
+
+@pytest.fixture
+def cuda(cuda_report: dict[str, Any]) -> Iterator[int]:
+    """The number of CUDA devices; a failure in one line where there are none."""
+    if not cuda_report["available"]:
+        pytest.fail("no working CUDA: see test_cuda_is_available", pytrace=False)
+    yield cuda_report["count"]
+    import torch
+
+    torch.cuda.synchronize()
+
+
+@pytest.fixture
+def timed() -> Callable[[Callable[[], Any], int], float]:
+    """Median seconds of a call on the current CUDA device, after two runs to warm up."""
+    import torch
+
+    def measure(call: Callable[[], Any], repeats: int = 10) -> float:
+        for _ in range(2):
+            call()
+        torch.cuda.synchronize()
+        taken = []
+        for _ in range(repeats):
+            started = time.perf_counter()
+            call()
+            torch.cuda.synchronize()
+            taken.append(time.perf_counter() - started)
+        return sorted(taken)[len(taken) // 2]
+
+    return measure
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    if ROWS:
+        terminalreporter.section("figures")
+        for row in ROWS:
+            values = "  ".join(f"{name}={shown(v)}" for name, v in row.items() if name != "test")
+            terminalreporter.write_line(f"{row['test']:<44} {values}")
+
+
+def shown(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    target = os.environ.get("LAB_RESULTS")
+    if target:
+        outcome = {"tests": session.testscollected, "failed": session.testsfailed}
+        payload = {**ABOUT, **outcome, "figures": ROWS}
+        Path(target).write_text(json.dumps(payload, indent=2) + "\n")
