@@ -31,7 +31,9 @@ def arguments(lab: Stack, half: str, results: Path) -> tuple[str, ...]:
     }
     volumes = [part for host, inside in mounts.items() for part in ("--volume", f"{host}:{inside}")]
     names = ("--env", "LAB_RESULTS=/results/results.json", "--env", f"LAB_UID={lab.settings.uid}")
-    pytest = ("python", "-m", "pytest", "-p", "no:cacheprovider", "--junitxml=/results/junit.xml")
+    # torch.compile logs thousands of lines, which a failing test would print before its error.
+    plugins = ("-p", "no:cacheprovider", "-p", "no:logging")
+    pytest = ("python", "-m", "pytest", *plugins, "--junitxml=/results/junit.xml")
     run = ("run", "--rm", "--no-deps", "--no-TTY", *names, *volumes, "jupyter")
     return lab.compose(*run, *pytest, "/tests", "-m", SELECT[half])
 

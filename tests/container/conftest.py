@@ -1,6 +1,6 @@
 """Smoke tests of the lab's image, run in a container by the image's own Python.
 
-Nothing here is ever skipped: `nox -s smoke` selects what must pass anywhere, `nox -s gpu_smoke` what
+Nothing here is ever skipped: `nox -s smoke` runs what must pass anywhere, `nox -s gpu_smoke` what
 must pass on a GPU. A test that skipped itself would turn a broken GPU green.
 """
 

@@ -111,7 +111,7 @@ def test_a_package_of_the_base_cannot_be_replaced() -> None:
 
 
 def test_shared_memory_is_enough_for_workers(figures: Record) -> None:
-    """The engine's own default of 64 MB ends in `DataLoader worker is killed by signal: Bus error`."""
+    """The engine's own default of 64 MB ends in `DataLoader worker is killed: Bus error`."""
     size = shutil.disk_usage("/dev/shm").total
     figures(shm_mb=size / MB)
     assert size > 64 * MB

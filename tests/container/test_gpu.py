@@ -92,7 +92,7 @@ def test_matmul(cuda: int, timed: Timed, figures: Record, dtype: torch.dtype) ->
     n = 4096
     torch.manual_seed(0)
     small = torch.randn(512, 512)
-    # A product of 512 terms; bf16 has 8 bits of mantissa, fp16 11: relative errors of 2^-8 and 2^-11.
+    # 512 terms; bf16 has 8 bits of mantissa, fp16 11: relative errors of 2^-8 and 2^-11 each.
     tolerance = {torch.float32: 1e-3, torch.bfloat16: 0.5, torch.float16: 0.1}[dtype]
     product = (small.to("cuda", dtype) @ small.to("cuda", dtype)).float().cpu()
     torch.testing.assert_close(product, small @ small, rtol=0.02, atol=tolerance)
@@ -199,7 +199,7 @@ def test_pinned_batches_come_through_shared_memory(cuda: int) -> None:
 
 
 def test_bandwidth(cuda: int, timed: Timed, figures: Record) -> None:
-    """GB/s from pinned host memory to the device, and within the device (read and write counted)."""
+    """GB/s from pinned host memory to the device, and within it (reading and writing counted)."""
     size = 256 * 2**20
     host = torch.empty(size, dtype=torch.uint8, pin_memory=True)
     first = torch.empty(size, dtype=torch.uint8, device="cuda")
