@@ -83,11 +83,12 @@ def setup(c: Context, yes: bool = False) -> None:
     """Make this machine ready: .env, folders, engine, base image."""
     confirm = asker(yes)
     setups.refuse_read_only()
+    # The engine first: as it starts, labs of other clones come back and take their ports again.
+    setups.the_engine(confirm)
     setups.env_file()
     settings = settings_module.load()
     setups.folders(settings)
     setups.package_settings(settings, bool(settings.host_wheels))
-    setups.the_engine(confirm)
     setups.base_image(settings, confirm)
     print("Ready. Next: invoke up")
 

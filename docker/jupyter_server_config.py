@@ -18,7 +18,11 @@ c.ServerApp.port = 8888
 c.ServerApp.port_retries = 0
 c.ServerApp.open_browser = False
 c.ServerApp.root_dir = "/lab"
-c.ServerApp.preferred_dir = os.environ.get("JUPYTER_DIR", "/lab/notebooks")
+c.FileContentsManager.preferred_dir = os.path.relpath(os.environ["JUPYTER_DIR"], "/lab")
 # A rootless engine maps the caller to uid 0 of the container, and to nobody else outside.
 c.ServerApp.allow_root = os.getuid() == 0
 c.ServerApp.quit_button = False
+# The lab calls nobody unasked: no news, no update check, no list of extensions from the network.
+c.LabApp.news_url = None
+c.LabApp.check_for_updates_class = "jupyterlab.NeverCheckForUpdate"
+c.LabApp.extension_manager = "readonly"

@@ -32,6 +32,7 @@ SOURCES = {
         "base.lock",
         "freeze.py",
         "jupyter_server_config.py",
+        "overrides.json",
         "apt.txt",
         "packages.lock",
     ),

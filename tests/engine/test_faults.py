@@ -65,6 +65,21 @@ def test_engine_killed_while_the_lab_is_up(up: Machine) -> None:
     assert "already up" in up.invoke("up").stdout
 
 
+def test_a_second_clone_is_set_up_while_the_engine_is_down(up: Machine) -> None:
+    """The first lab comes back as the engine starts; the second clone must not get its ports."""
+    up.kill_engine()
+    up.sh(
+        f"mkdir /root/second && cd {CLONE} && "
+        f"tar c --exclude .env --exclude .venv --exclude .labcrate . | tar x -C /root/second"
+    )
+    base = up.sh("grep ^BASE_IMAGE= .env").strip()
+    up.sh(f"cd /root/second && {base} {CLONE}/.venv/bin/python -m invoke setup --yes")
+    ports = [up.sh(f"grep _PORT= {folder}/.env").split() for folder in (CLONE, "/root/second")]
+    up.sh("rm -rf /root/second")
+    assert not set(ports[0]) & set(ports[1])
+    up.wait_healthy()
+
+
 def test_engine_killed_in_the_middle_of_a_build(up: Machine) -> None:
     spoil(up)
     child = up.start("up")

@@ -3,30 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import stat
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 from conftest import Lab, said
-from jupyter import Client
-
-
-def get(address: str, **headers: str) -> tuple[int, bytes]:
-    try:
-        with urllib.request.urlopen(
-            urllib.request.Request(address, headers=headers), timeout=10
-        ) as a:
-            return a.status, a.read()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read()
-
-
-def client(lab: Lab) -> Client:
-    return Client(lab.jupyter, lab.env["JUPYTER_TOKEN"])
+from web import client, get, wait_for_runs
 
 
 def test_setup_twice_says_already_and_is_quick(lab: Lab) -> None:
@@ -83,17 +68,6 @@ def test_quickstart_trains_and_tensorboard_shows_it(up_lab: Lab) -> None:
     data = f"/data/plugin/scalars/scalars?run={run}&tag={tag}".replace(" ", "%20")
     values = [point[2] for point in json.loads(get(up_lab.tensorboard + data)[1])]
     assert max(values) > 0.95
-
-
-def wait_for_runs(lab: Lab) -> list[str]:
-    """TensorBoard rereads its folder every 5 s."""
-    for _ in range(60):
-        tags = json.loads(get(f"{lab.tensorboard}/data/plugin/scalars/tags")[1])
-        runs = [run for run in tags if tags[run]]
-        if runs:
-            return sorted(runs)
-        time.sleep(0.5)
-    raise AssertionError("TensorBoard shows no run with scalars")
 
 
 def test_files_belong_to_the_lab_user(up_lab: Lab) -> None:
@@ -200,3 +174,12 @@ def test_bootstrap_makes_the_tools(lab: Lab) -> None:
         cwd="/",
     )
     assert (done.returncode, "Available tasks" in done.stdout) == (0, True), said(done)
+
+
+def test_the_log_of_a_fresh_lab_is_calm(up_lab: Lab) -> None:
+    """A warning that is always there hides the one that matters."""
+    up_lab.invoke("down")
+    up_lab.invoke("up")
+    logs = up_lab.docker("compose", "logs", "--no-color").stdout
+    loud = [line for line in logs.splitlines() if re.search(r"\[[WEC] |Warning|Error|rror:", line)]
+    assert loud == []

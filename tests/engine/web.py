@@ -1,14 +1,41 @@
-"""A small client of Jupyter's own API: sessions over HTTP, cells over the websocket."""
+"""Small clients of the two services: HTTP, and Jupyter's cells over the websocket."""
 
 from __future__ import annotations
 
 import json
 import time
+import urllib.error
 import urllib.request
 import uuid
 from typing import Any
 
 import websocket
+from clone import Lab
+
+
+def get(address: str, **headers: str) -> tuple[int, bytes]:
+    try:
+        with urllib.request.urlopen(
+            urllib.request.Request(address, headers=headers), timeout=10
+        ) as a:
+            return a.status, a.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read()
+
+
+def client(lab: Lab) -> Client:
+    return Client(lab.jupyter, lab.env["JUPYTER_TOKEN"])
+
+
+def wait_for_runs(lab: Lab) -> list[str]:
+    """TensorBoard rereads its folder every 5 s."""
+    for _ in range(60):
+        tags = json.loads(get(f"{lab.tensorboard}/data/plugin/scalars/tags")[1])
+        runs = [run for run in tags if tags[run]]
+        if runs:
+            return sorted(runs)
+        time.sleep(0.5)
+    raise AssertionError("TensorBoard shows no run with scalars")
 
 
 class Client:
