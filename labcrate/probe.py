@@ -33,7 +33,7 @@ INDEX_S = 3.0
 IMAGE_PYTHON = "3.13"
 """The base image's Python (Debian 13); only wheels for it count as an answer."""
 
-BLAMES_GPU = re.compile(r"nvidia|\bcdi\b|\bgpu\b|device driver", re.IGNORECASE)
+BLAMES_GPU = re.compile(r"nvidia|\bcdi\b|gpu vendor|device driver", re.IGNORECASE)
 """In what the engine says when a container does not start: the GPU is why."""
 
 
@@ -170,7 +170,9 @@ def running(bare: Stack) -> Choice | None:
 
 def refused(lab: Stack, said: str) -> LabError | None:
     """The engine would not start the lab because of its GPU; None where it is something else."""
-    blame = [line for line in said.splitlines() if BLAMES_GPU.search(line)]
+    # A clone may well be named after its GPU.
+    lines = said.replace(lab.settings.project, "the lab").splitlines()
+    blame = [line for line in lines if BLAMES_GPU.search(line)]
     if not lab.overlays or not blame:
         return None
     return LabError(
