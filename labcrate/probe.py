@@ -67,7 +67,7 @@ def decide(settings: Settings, engine: Engine, mode: str = "") -> Decision:
     )
     stamp = json.dumps([choice.overlay, choice.devices, seen.driver, build.backend])
     if mode == "auto" and choice.overlay and (cause := failed(bare, stamp)):
-        choice = Choice(reason=f"its proof failed ({cause}); `invoke up --gpu on` tries again")
+        choice = Choice(reason=f"{cause}; `invoke up --gpu on` tries again")
     lab = replace(bare, overlays=overlays(choice), torch_backend=build.backend)
     return Decision(mode=mode, choice=choice, build=build, stamp=stamp, lab=lab)
 
@@ -200,7 +200,7 @@ def record() -> dict[str, Any]:
 
 def remember(lab: Stack, stamp: str, cause: str) -> None:
     """Keep what the proof said ("" passed) with the container that runs now."""
-    payload = {"container": container(lab), "stamp": stamp, "cause": cause}
+    payload = {"container": container(lab), "stamp": stamp, "cause": cause.strip()}
     RECORD.write_text(json.dumps(payload, indent=2) + "\n", encoding="utf-8")
 
 

@@ -121,10 +121,28 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
         )
 
 
-def message(report: pytest.TestReport) -> str:
+def pytest_collectreport(report: pytest.CollectReport) -> None:
+    """A file that cannot even be imported has no tests to report."""
+    if report.failed:
+        RESULTS.append(
+            {
+                "test": report.nodeid,
+                "outcome": report.outcome,
+                "seconds": 0.0,
+                "message": message(report),
+            }
+        )
+
+
+def message(report: pytest.TestReport | pytest.CollectReport) -> str:
     """What failed, without the traceback; "" of a test that passed."""
     crash = getattr(report.longrepr, "reprcrash", None)
-    return crash.message if crash else report.longreprtext
+    if crash:
+        return str(crash.message)
+    said = report.longreprtext.strip().splitlines()
+    # A traceback marks the lines that say what happened with an E.
+    marked = [line.removeprefix("E").strip() for line in said if line.startswith("E ")]
+    return "\n".join(marked or said)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
