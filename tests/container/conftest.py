@@ -63,18 +63,25 @@ def figures(request: pytest.FixtureRequest) -> Record:
 
 @pytest.fixture(scope="session")
 def cuda_report() -> dict[str, Any]:
-    """What PyTorch says of CUDA, asked once, with each warning that it gives on the way."""
+    """What PyTorch says of CUDA, asked once, with each warning that it gives on the way.
+
+    CUDA is initialized here: only then does PyTorch compare its kernels with the cards, and only
+    then does it count what CUDA sees. Before, it counts the cards that NVML sees, and those that
+    are cut into MIG instances count wrongly.
+    """
     import torch
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         available = torch.cuda.is_available()
+        try:
+            torch.cuda.init()
+            refused = []
+        except (AssertionError, RuntimeError) as error:
+            available, refused = False, str(error).splitlines()[:1]
         count = torch.cuda.device_count() if available else 0
-    return {
-        "available": available,
-        "count": count,
-        "warnings": [str(warning.message) for warning in caught],
-    }
+    said = [str(warning.message) for warning in caught]
+    return {"available": available, "count": count, "warnings": said, "refused": refused}
 
 
 @pytest.fixture

@@ -26,12 +26,16 @@ from labcrate.errors import Code
 PASSES = """
 import pytest, subprocess
 
+@pytest.fixture(scope="session", autouse=True)
+def about():
+    return {}
+
 @pytest.mark.quick
 @pytest.mark.gpu
 def test_the_stub_reached_this_container():
     assert "NVIDIA Stub" in subprocess.run(["nvidia-smi"], capture_output=True, text=True).stdout
 """
-"""Stands in for the proof where a lab without PyTorch shall pass one. It still needs the overlay."""
+"""The proof of a lab without PyTorch that shall pass one. It still needs the overlay."""
 
 FORWARD = """
 import asyncio
