@@ -57,7 +57,8 @@ def decide(settings: Settings, engine: Engine, mode: str = "") -> Decision:
         )
     bare = Stack(settings=settings)
     image = stack.backend(bare)
-    host = Host() if mode == "off" else nvidia.read()
+    # Of an engine elsewhere this machine knows nothing.
+    host = Host() if mode == "off" or engine.remote else nvidia.read()
 
     def cards_of(choice: Choice) -> Host:
         return far_host(bare, choice) if engine.remote and image else host
