@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from labcrate import gpu, nvidia, pytorch, shell, stack
@@ -64,7 +65,13 @@ def decide(settings: Settings, engine: Engine, mode: str = "") -> Decision:
         return far_host(bare, choice) if engine.remote and image else host
 
     choice, build, seen = decided(
-        mode, settings, engine, host, image=image, cards_of=cards_of, index=index_answers
+        mode,
+        settings,
+        engine,
+        host,
+        image=image,
+        cards_of=cards_of,
+        index=partial(index_answers, arm(engine)),
     )
     stamp = json.dumps([choice.overlay, choice.devices, seen.driver, build.backend])
     if mode == "auto" and choice.overlay and (cause := failed(bare, stamp)):
@@ -96,7 +103,7 @@ def decided(
             driver=seen.driver,
             image=image,
             index_answers=index,
-            arm=engine.architecture in ("aarch64", "arm64"),
+            arm=arm(engine),
         )
 
     choice = gpu.choose(mode, devices, engine, host)
@@ -130,15 +137,24 @@ def far_host(bare: Stack, choice: Choice) -> Host:
     return Host(cards=cards, smi=said, smi_found=True)
 
 
-def index_answers() -> bool:
-    """Whether PyTorch's own index gives this template's torch for a CPU, asked through uv."""
+def arm(engine: Engine) -> bool:
+    return engine.architecture in ("aarch64", "arm64")
+
+
+def index_answers(arm: bool) -> bool:
+    """Whether PyTorch's own index gives this template's torch for a CPU, asked through uv.
+
+    Asked for the image's Python and the engine's processor; this machine's may be others.
+    """
+    platform = f"{'aarch64' if arm else 'x86_64'}-unknown-linux-gnu"
     pins = (ROOT / "docker" / "torch.in").read_text(encoding="utf-8")
-    options = ("--no-deps", "--no-header", "--quiet", "--python-version", IMAGE_PYTHON)
+    target = ("--python-version", IMAGE_PYTHON, "--python-platform", platform)
+    options = ("--torch-backend", "cpu", "--no-deps", "--no-header", "--quiet", *target)
     answer = shell.capture(
-        (sys.executable, "-m", "uv", "pip", "compile", "-", "--torch-backend", "cpu", *options),
+        (sys.executable, "-m", "uv", "pip", "compile", "-", *options),
         stdin=pins,
         timeout_s=INDEX_S,
-        extra_env={"UV_HTTP_RETRIES": "0"},
+        extra_env={"UV_HTTP_RETRIES": "0", "UV_PYTHON_DOWNLOADS": "never"},
     )
     return answer.ok and "+cpu" in answer.stdout
 
