@@ -39,12 +39,15 @@ def smi(driver: str, name: str = "NVIDIA Stub", capability: str = "9.0") -> str:
 def on_this_engine() -> Iterator[None]:
     """The stub on the engine of whoever runs the tests, for as short a time as can be."""
     path = Path(SPEC)
+    made = not path.parent.exists()
     path.parent.mkdir(exist_ok=True)
     path.write_text(specification())
     try:
         yield
     finally:
         path.unlink()
+        if made:
+            path.parent.rmdir()
 
 
 def put_script(machine: Machine, path: str, text: str) -> None:
