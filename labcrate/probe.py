@@ -167,7 +167,8 @@ def overlays(choice: Choice) -> tuple[str, ...]:
     if not text:
         return (f"compose/{choice.overlay}.yaml",)
     STATE.mkdir(exist_ok=True)
-    LISTED.write_text(text, encoding="utf-8")
+    if not LISTED.exists() or LISTED.read_text(encoding="utf-8") != text:
+        LISTED.write_text(text, encoding="utf-8")
     return (str(LISTED.relative_to(ROOT)),)
 
 
@@ -200,11 +201,12 @@ def refused(lab: Stack, said: str) -> LabError | None:
 
 
 def as_is(settings: Settings) -> Stack:
-    """The lab with nothing to decide: as its image was built. Its GPU, if any, is not named."""
+    """The lab with nothing to decide: as its image was built, with the GPU that it runs with."""
     bare = Stack(settings=settings)
-    built = stack.backend(bare)
     setting = settings.torch_backend
-    return replace(bare, torch_backend=(built or "pypi") if setting == "auto" else setting)
+    built = stack.backend(bare) or "pypi" if setting == "auto" else setting
+    choice = running(bare)
+    return replace(bare, overlays=overlays(choice) if choice else (), torch_backend=built)
 
 
 def record() -> dict[str, Any]:
