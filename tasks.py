@@ -126,7 +126,7 @@ def start(lab: Stack) -> None:
     started = time.monotonic()
     done = stack.up(lab)
     if not done.ok:
-        raise unhealthy(lab, done.text)
+        raise stack.start_failure(done.text, stack.logs_of(lab, []))
     if container_ids(lab) != before:
         print_seconds("up", time.monotonic() - started)
     elif token_opens(lab):
@@ -139,15 +139,6 @@ def start(lab: Stack) -> None:
 
 def container_ids(lab: Stack) -> set[str]:
     return {row["ID"] for row in stack.running(lab).values()}
-
-
-def unhealthy(lab: Stack, said: str) -> LabError:
-    logs = stack.logs_of(lab, [])
-    return LabError(
-        f"the lab did not become healthy:\n{said.strip()}\n{logs.strip()}",
-        fix="read the last lines above; `invoke logs` shows all of them",
-        code=Code.UNHEALTHY,
-    )
 
 
 def token_opens(lab: Stack) -> bool:

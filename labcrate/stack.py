@@ -15,7 +15,7 @@ from typing import Any
 
 import filelock
 
-from labcrate import shell
+from labcrate import shell, signatures
 from labcrate.errors import Code, LabError
 from labcrate.hostpip import STATE
 from labcrate.settings import Problem, Settings
@@ -143,43 +143,28 @@ def build(stack: Stack) -> float:
     return time.monotonic() - started
 
 
-FAILURES = (
-    (
-        r"no space left on device|Errno 28|os error 28|don't have enough free space",
-        Code.DISK_FULL,
-        "the disk that the engine keeps its images on is full",
-        "free some (docker system df; invoke clean --cache), then run the same command again",
-    ),
-    (
-        r"error reading from server: EOF|cannot connect to the docker daemon|connection reset by "
-        r"peer.*docker|transport is closing|closing transport|dial unix .*docker",
-        Code.ENGINE_DOWN,
-        "the engine stopped answering in the middle of the build",
-        "invoke setup (starts it), then run the same command again",
-    ),
-    (
-        r"failed to fetch|error sending request|tcp connect error|operation timed out|"
-        r"temporary failure (in name resolution|resolving)|network is unreachable|"
-        r"connection (refused|broken)|unexpected eof|end of file before message|"
-        r"error decoding response body|request failed after",
-        Code.NETWORK,
-        "the package index cannot be reached, or broke off",
-        "check the network and pip's index settings on this host, then run the same command again",
-    ),
-)
-"""What a failed build's own words mean, the first that fits: pattern, code, problem, fix."""
-
-
 def build_failure(text: str) -> LabError:
     """What to do about a failed build, from what it said."""
-    for pattern, code, problem, fix in FAILURES:
-        if re.search(pattern, text, re.IGNORECASE):
-            return LabError(f"{problem}:\n{text}", fix=fix, code=code)
-    return LabError(
+    unknown = LabError(
         f"the build failed:\n{text}",
         fix="mend what it names above and run the same command again; nothing was changed",
         code=Code.BUILD,
     )
+    return signatures.failure(text, "build", otherwise=unknown)
+
+
+def start_failure(said: str, logs: str) -> LabError:
+    """What to do about a lab that did not come up: what the engine said, and then the services."""
+    text = f"{said.strip()}\n{logs.strip()}"
+    unknown = LabError(
+        f"the lab did not become healthy:\n{text}",
+        fix="read the last lines above; `invoke logs` shows all of them",
+        code=Code.UNHEALTHY,
+    )
+    known = signatures.first(said, "start") or signatures.first(logs, "lab")
+    if known is None:
+        return unknown
+    return LabError(f"{known.problem}:\n{text}", fix=known.fix, code=known.code)
 
 
 def drop_superseded(project: str) -> None:
