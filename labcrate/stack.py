@@ -220,20 +220,34 @@ def up(stack: Stack) -> shell.Result:
 
 def held_ports(settings: Settings) -> Iterator[Problem]:
     """The lab's ports that something else holds, with who it is."""
-    wanted = {
-        "JUPYTER_PORT": (settings.bind_address, settings.jupyter_port),
-        "TENSORBOARD_PORT": ("127.0.0.1", settings.tensorboard_port),
-    }
-    for name, (address, port) in wanted.items():
+    for name, address, port in ports(settings):
         project, holder = container_on(port)
         if project == settings.project or (not holder and port_is_free(address, port)):
             continue
-        who = f"the container {holder}" if holder else process_on(port)
-        yield Problem(
-            text=f"{name}={port} is taken by {who}",
-            fix=f"set {name} in .env to another port, or stop it",
-            code=Code.PORT_TAKEN,
-        )
+        yield taken(name, port, f"the container {holder}" if holder else process_on(port))
+
+
+def held_by_processes(settings: Settings) -> Iterator[Problem]:
+    """The same where no engine answers, which alone knows of containers."""
+    for name, address, port in ports(settings):
+        if not port_is_free(address, port):
+            yield taken(name, port, process_on(port))
+
+
+def ports(settings: Settings) -> tuple[tuple[str, str, int], ...]:
+    """The lab's ports: variable, address, number."""
+    return (
+        ("JUPYTER_PORT", settings.bind_address, settings.jupyter_port),
+        ("TENSORBOARD_PORT", "127.0.0.1", settings.tensorboard_port),
+    )
+
+
+def taken(name: str, port: int, who: str) -> Problem:
+    return Problem(
+        text=f"{name}={port} is taken by {who}",
+        fix=f"set {name} in .env to another port, or stop it",
+        code=Code.PORT_TAKEN,
+    )
 
 
 def container_on(port: int) -> tuple[str, str]:
