@@ -10,18 +10,20 @@ import time
 import urllib.parse
 import webbrowser
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from invoke import Collection, Context, Exit, task
 from rich.console import Console
 from rich.table import Table
 
-from labcrate import cleanup, shell, stack
+from labcrate import cleanup, probe, proof, shell, stack
 from labcrate import engine as engines
 from labcrate import settings as settings_module
 from labcrate import setup as setups
 from labcrate.cleanup import Thing
 from labcrate.errors import Code, LabError
+from labcrate.probe import Decision
 from labcrate.stack import Stack
 
 Body = TypeVar("Body", bound=Callable[..., Any])
@@ -66,16 +68,19 @@ def asker(yes: bool) -> setups.Confirm:
     return confirm
 
 
-def current() -> Stack:
-    """The lab of this clone, settings checked, nothing asked of the engine yet."""
-    return Stack(settings=settings_module.load())
-
-
 def ready() -> Stack:
-    """The lab of this clone on an engine that can carry it."""
-    lab = current()
+    """The lab of this clone as it is, on an engine that can carry it."""
+    settings = settings_module.load()
     engines.require(engines.find())
-    return lab
+    return probe.as_is(settings)
+
+
+def decided(mode: str = "") -> Decision:
+    """The lab of this clone with its GPU and its PyTorch chosen anew; says which and why."""
+    settings = settings_module.load()
+    decision = probe.decide(settings, engines.require(engines.find()), mode)
+    print(f"  {'gpu':<12} {decision.choice.line}", flush=True)
+    return decision
 
 
 @lab_task(yes="do not ask before installing or building")
@@ -96,28 +101,51 @@ def setup(c: Context, yes: bool = False) -> None:
 @lab_task()
 def build(c: Context) -> None:
     """Build the images, as far as something changed."""
-    lab = ready()
+    decision = decided()
     with stack.alone("build"):
-        print_seconds("built", refreshed_build(lab))
+        print_seconds("built", refreshed_build(decision.lab, decision.build.reason))
 
 
-@lab_task(no_build="start with the images as they are")
-def up(c: Context, no_build: bool = False) -> None:
+@lab_task(
+    no_build="start with the images as they are",
+    gpu="auto (one where the engine offers it), on (or fail), off; wins over GPU= in .env",
+)
+def up(c: Context, no_build: bool = False, gpu: str = "") -> None:
     """Start the lab and wait until it answers."""
-    lab = ready()
+    decision = decided(gpu)
+    lab = decision.lab
     settings_module.raise_problems(list(stack.held_ports(lab.settings)))
     stack.model(lab)
     with stack.alone("up"):
         if not no_build and stack.stale(lab):
-            print_seconds("built", refreshed_build(lab))
-        start(lab)
+            print_seconds("built", refreshed_build(lab, decision.build.reason))
+        lab = start_proven(decision)
         stack.drop_superseded(lab.settings.project)
     announce(lab)
 
 
-def refreshed_build(lab: Stack) -> float:
+def refreshed_build(lab: Stack, why: str) -> float:
+    print(f"  {'pytorch':<12} {lab.torch_backend}: {why}", flush=True)
     setups.package_settings(lab.settings, bool(lab.settings.host_wheels))
     return stack.build(lab)
+
+
+def start_proven(decision: Decision) -> Stack:
+    """Up, and with a GPU sure that it computes; `auto` goes on without it, and says so."""
+    lab = decision.lab
+    try:
+        start(lab)
+        if lab.overlays and not probe.proven(lab):
+            print_seconds("the GPU computes", proof.verify(lab, decision.stamp))
+    except LabError as error:
+        broken = error.code in (Code.GPU_NOT_OFFERED, Code.GPU_PROOF)
+        if decision.mode == "on" or not broken:
+            raise
+        print(f"{error.problem}\nThe lab goes on on the CPU; {error.fix}.", flush=True)
+        lab = replace(lab, overlays=())
+        start(lab)
+        probe.remember(lab, decision.stamp, error.problem)
+    return lab
 
 
 def start(lab: Stack) -> None:
@@ -126,7 +154,8 @@ def start(lab: Stack) -> None:
     started = time.monotonic()
     done = stack.up(lab)
     if not done.ok:
-        raise stack.start_failure(done.text, stack.logs_of(lab, []))
+        services = stack.logs_of(lab, [])
+        raise probe.refused(lab, done.text) or stack.start_failure(done.text, services)
     if container_ids(lab) != before:
         print_seconds("up", time.monotonic() - started)
     elif token_opens(lab):
@@ -267,8 +296,11 @@ def status(c: Context, json_: bool = False) -> None:
         }
         for name in stack.SERVICES
     }
+    choice = probe.running(lab)
+    devices = list(choice.devices) if choice else []
     if json_:
         payload = {"project": lab.settings.project, "stale": stale, "services": services}
+        payload |= {"gpu": devices, "torch_backend": lab.torch_backend}
         print(json.dumps(payload, indent=2))
         return
     table = Table(title=lab.settings.project)
@@ -277,6 +309,8 @@ def status(c: Context, json_: bool = False) -> None:
     for name, row in services.items():
         table.add_row(name, row["state"], row["health"], row["status"], row["url"])
     Console().print(table)
+    if devices:
+        print(f"JupyterLab has the GPU: {', '.join(devices)}")
     if stale:
         print("The images are not up to date: the next `invoke up` builds them.")
 
@@ -337,11 +371,24 @@ def run(c: Context) -> None:
         raise LabError(
             "there is no command to run", fix="invoke run -- python train.py", code=Code.SETTINGS
         )
-    lab = ready()
+    lab, why = started_or_decided()
     if stack.stale(lab):
         with stack.alone("run"):
-            print_seconds("built", refreshed_build(lab))
+            print_seconds("built", refreshed_build(lab, why))
     finish(lab.attach("run", "--rm", "--no-deps", *no_terminal(), "jupyter", *command))
+
+
+def started_or_decided() -> tuple[Stack, str]:
+    """The running lab with the GPU that it has; where none runs, what `up` would start.
+
+    Beside it, why this build of PyTorch.
+    """
+    lab = ready()
+    if stack.running(lab).get("jupyter", {}).get("State") == "running":
+        choice = probe.running(lab)
+        return replace(lab, overlays=probe.overlays(choice) if choice else ()), "the image has it"
+    decision = decided()
+    return decision.lab, decision.build.reason
 
 
 def no_terminal() -> list[str]:

@@ -11,13 +11,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from labcrate.engine import Engine
 from labcrate.errors import Code, LabError
 from labcrate.nvidia import Card, Host
 
-Mode = Literal["auto", "on", "off"]
 Overlay = Literal["", "gpu-cdi", "gpu-runtime", "gpu-nvidia"]
 
 LABEL = "dev.labcrate.gpu"
@@ -60,15 +59,20 @@ class Missing:
     fix: str
 
 
+def overlay(name: str) -> Overlay:
+    """The overlay of that name; "" for one that this version does not know."""
+    return next((known for known in get_args(Overlay) if known == name), "")
+
+
 def wanted(text: str) -> tuple[str, ...]:
     """GPU_DEVICES as names; its syntax was checked by settings.py."""
     return tuple(text.split(","))
 
 
-def choose(mode: Mode, devices: tuple[str, ...], engine: Engine, host: Host) -> Choice:
+def choose(mode: str, devices: tuple[str, ...], engine: Engine, host: Host) -> Choice:
     """The lab's GPU, or an error: always for a device that is not there, and for `on` without any.
 
-    host: this machine; of no account where the engine runs on another one.
+    mode: auto, on or off. host: this machine; of no account where the engine runs on another one.
     """
     if mode == "off":
         return Choice(reason="GPU is off")

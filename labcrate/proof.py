@@ -2,24 +2,37 @@
 
 python -m labcrate.proof cpu     what every lab must do; passes anywhere
 python -m labcrate.proof gpu     torch.cuda works; fails where there is no GPU, and says why
+
+After `invoke up` with a GPU the tests marked `quick` run by themselves.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
 
 from labcrate import engine as engines
+from labcrate import probe, shell, stack
 from labcrate import settings as settings_module
-from labcrate import shell, stack
 from labcrate.errors import Code, LabError
 from labcrate.shell import ROOT
 from labcrate.stack import Stack
 
 REPORTS = ROOT / "reports"
 SELECT = {"cpu": "not gpu", "gpu": "gpu", "quick": "quick"}
+
+QUICK_S = 120.0
+"""Seconds for the quick half: 3 are usual, the first contact with eight cold cards takes tens."""
 
 
 def arguments(lab: Stack, half: str, results: Path) -> tuple[str, ...]:
@@ -38,22 +51,99 @@ def arguments(lab: Stack, half: str, results: Path) -> tuple[str, ...]:
     return lab.compose(*run, *pytest, "/tests", "-m", SELECT[half])
 
 
-def prove(lab: Stack, half: str) -> int:
-    """Run one half; its JUnit XML and JSON come to reports/. pytest's exit status."""
-    REPORTS.mkdir(exist_ok=True)
-    # A folder of its own: the container's user must be able to write there, whoever runs this.
+@contextmanager
+def results_folder(lab: Stack) -> Iterator[Path]:
+    """A folder of its own: the container's user must be able to write there, whoever runs this."""
     with tempfile.TemporaryDirectory(prefix="labcrate-") as name:
-        results = Path(name)
         if os.geteuid() == 0:
-            os.chown(results, lab.settings.uid, lab.settings.gid)
-        returncode = shell.attach(arguments(lab, half, results))
-        for source, target in (
-            ("junit.xml", f"{half}_smoke.xml"),
-            ("results.json", f"{half}_smoke.json"),
-        ):
-            if (results / source).exists():
-                (REPORTS / target).write_bytes((results / source).read_bytes())
+            os.chown(name, lab.settings.uid, lab.settings.gid)
+        yield Path(name)
+
+
+def read_results(folder: Path) -> dict[str, Any]:
+    """What the tests left behind; nothing where the container did not come that far."""
+    path = folder / "results.json"
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return found
+
+
+def prove(lab: Stack, half: str) -> int:
+    """Run one half; its JUnit XML and JSON come to reports/. The exit status to end with."""
+    REPORTS.mkdir(exist_ok=True)
+    with results_folder(lab) as folder:
+        returncode = shell.attach(arguments(lab, half, folder))
+        for source, ending in (("junit.xml", "xml"), ("results.json", "json")):
+            target = REPORTS / f"{half}_smoke.{ending}"
+            # A report of an earlier run beside a failure of this one would look like its own.
+            target.unlink(missing_ok=True)
+            if (folder / source).exists():
+                target.write_bytes((folder / source).read_bytes())
+        results = read_results(folder)
+    if half == "gpu":
+        show(results)
+        return int(Code.GPU_PROOF) if returncode else 0
     return returncode
+
+
+def show(results: dict[str, Any]) -> None:
+    """The GPU's results as a table, a row for each test."""
+    devices = ", ".join(device["name"] for device in results.get("devices", ())) or "no GPU"
+    versions = f"driver {results.get('driver')}, CUDA {results.get('cuda')}"
+    table = Table(title=f"{devices} ({versions}, torch {results.get('torch')})")
+    for heading in ("test", "outcome", "s", "figures"):
+        table.add_column(heading)
+    for row in results.get("results", ()):
+        figures = [f for f in results.get("figures", ()) if f["test"] == row["test"]]
+        text = "\n".join(figure_line(figure) for figure in figures)
+        table.add_row(row["test"], row["outcome"], f"{row['seconds']:.2f}", text)
+    Console().print(table)
+
+
+def figure_line(figure: dict[str, Any]) -> str:
+    return "  ".join(
+        f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
+        for name, value in figure.items()
+        if name != "test"
+    )
+
+
+def verify(lab: Stack, stamp: str) -> float:
+    """The quick half on the GPU of a lab that was just started; seconds taken, or an error.
+
+    stamp: what was decided; kept with the outcome, so that `auto` does not try in circles.
+    """
+    started = time.monotonic()
+    with results_folder(lab) as folder:
+        done = shell.capture(arguments(lab, "quick", folder), timeout_s=QUICK_S)
+        cause = "" if done.ok else why(read_results(folder), done.text)
+    probe.remember(lab, stamp, cause)
+    if cause:
+        raise LabError(
+            f"the GPU is there and does not work: {cause}",
+            fix="`invoke doctor` looks for the cause, and `nox -s gpu_smoke` shows all of it",
+            code=Code.GPU_PROOF,
+        )
+    return time.monotonic() - started
+
+
+def why(results: dict[str, Any], said: str) -> str:
+    """One line on a proof that failed: the first test's, else the last that the container said."""
+    failures = [row["message"] for row in results.get("results", ()) if row["message"]]
+    lines = (failures[0] if failures else said).strip().splitlines()
+    if not lines:
+        return "the proof ended without a word"
+    return lines[0] if failures else lines[-1]
+
+
+def lab_for(half: str) -> Stack:
+    """The lab with what this half needs; the GPU half takes no CPU for an answer."""
+    settings = settings_module.load()
+    engine = engines.require(engines.find())
+    if half == "cpu":
+        return probe.as_is(settings)
+    decision = probe.decide(settings, engine, "on")
+    print(f"  {'gpu':<12} {decision.choice.line}", flush=True)
+    return decision.lab
 
 
 def main() -> int:
@@ -62,8 +152,7 @@ def main() -> int:
         print(__doc__)
         return 2
     try:
-        lab = Stack(settings=settings_module.load())
-        engines.require(engines.find())
+        lab = lab_for(half)
         if stack.stale(lab):
             raise LabError("the images are not up to date", fix="invoke build", code=Code.NOT_UP)
         return prove(lab, half)

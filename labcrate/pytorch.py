@@ -133,9 +133,10 @@ def _no_build(cards: Sequence[Card], driver: str, arm: bool) -> LabError:
     new = [card for card in cards if not CUDA_12.takes_card(card, arm)]
     old = [card for card in cards if not CUDA_13.takes_card(card, arm)]
     if old and new:
+        usable = new if CUDA_13.takes_driver(driver) else old
         return LabError(
             f"no one build of PyTorch serves both {_each(old)} and {_each(new)}",
-            fix=f"set GPU_DEVICES={','.join(str(card.index) for card in new)} in .env",
+            fix=f"set GPU_DEVICES={','.join(str(card.index) for card in usable)} in .env",
             code=Code.GPU_PROOF,
         )
     return LabError(

@@ -79,6 +79,7 @@ class Settings:
     gpu_devices: str
     bind_address: str
     host_wheels: str
+    compose_files: tuple[str, ...] = ("compose/compose.yaml",)
 
     @property
     def folders(self) -> tuple[Path, ...]:
@@ -152,7 +153,17 @@ def raise_problems(problems: Sequence[Problem], source: str = ".env") -> None:
 
 def check(values: Mapping[str, str]) -> list[Problem]:
     """Every problem of a set of values; reads the file system for ROOT_DIR alone."""
-    checks = (_unknown, _missing, _ports, _token, _folders, _container_dirs, _choices, _ids)
+    checks = (
+        _unknown,
+        _missing,
+        _ports,
+        _token,
+        _folders,
+        _container_dirs,
+        _choices,
+        _devices,
+        _ids,
+    )
     return [problem for one in checks for problem in one(values)]
 
 
@@ -302,6 +313,22 @@ def _choices(values: Mapping[str, str]) -> Iterator[Problem]:
         )
 
 
+DEVICE = re.compile(r"[0-9]{1,3}(:[0-9]{1,3})?|(GPU|MIG)-[0-9a-fA-F][0-9a-fA-F-]*")
+"""A GPU by index or UUID, or a MIG instance by UUID or as GPU:INSTANCE."""
+
+
+def _devices(values: Mapping[str, str]) -> Iterator[Problem]:
+    value = values.get("GPU_DEVICES") or OPTIONAL["GPU_DEVICES"]
+    names = value.split(",")
+    if value != "all" and not all(DEVICE.fullmatch(name) for name in names):
+        yield Problem(
+            text=f"GPU_DEVICES={value} is not a list of GPUs",
+            fix="write all, or e.g. 0,1 or GPU-<uuid> or MIG-<uuid> or 0:0, without spaces",
+        )
+    elif len(set(names)) < len(names):
+        yield Problem(text=f"GPU_DEVICES={value} names one twice", fix="name each device once")
+
+
 def _ids(values: Mapping[str, str]) -> Iterator[Problem]:
     for name in ("LAB_UID", "LAB_GID"):
         value = values.get(name, "")
@@ -336,4 +363,5 @@ def build(values: Mapping[str, str]) -> Settings:
         gpu_devices=get["GPU_DEVICES"],
         bind_address=get["BIND_ADDRESS"],
         host_wheels=get["HOST_WHEELS"],
+        compose_files=tuple(get["COMPOSE_FILE"].split(":")),
     )

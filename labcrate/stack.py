@@ -45,6 +45,9 @@ OWN = "com.docker.compose.oneoff"
 """A label that only Compose's containers have. One made by hand from the lab's image inherits
 the image's labels, the project's name among them, and is not the lab's to stop or remove."""
 
+GPU_FILE = re.compile(r"(\./)?compose/gpu-[a-z]+\.yaml|(\./)?\.labcrate/gpu\.yaml")
+"""The overlays that the tasks choose from."""
+
 WAIT_S = 180
 """Seconds until both services must be healthy: 2 s are usual, a cold disk takes tens."""
 
@@ -55,7 +58,7 @@ class Stack:
 
     settings: Settings
     overlays: tuple[str, ...] = ()
-    torch_backend: str = "auto"
+    torch_backend: str = "pypi"
 
     @property
     def build_env(self) -> dict[str, str]:
@@ -75,8 +78,12 @@ class Stack:
 
     def compose(self, *arguments: str) -> tuple[str, ...]:
         """The argument list of a compose command; plain where the CPU stack alone will do."""
-        files = [part for name in self.overlays for part in ("-f", name)]
-        base = ("-f", "compose/compose.yaml", *files) if files else ()
+        # COMPOSE_FILE may name files of the user's own, or a GPU by hand: the tasks decide that.
+        own = [name for name in self.settings.compose_files if not GPU_FILE.fullmatch(name)]
+        names = (*own, *self.overlays)
+        files = [part for name in names for part in ("-f", name)]
+        # With -f Compose looks for .env beside the first file.
+        base = ("--env-file", ".env", *files) if names != self.settings.compose_files else ()
         return ("docker", "compose", *base, *arguments)
 
     def ask(self, *arguments: str, timeout_s: float = 30.0) -> shell.Result:
@@ -114,13 +121,18 @@ def urls(stack: Stack) -> dict[str, str]:
     return found
 
 
-def built(stack: Stack, service: str = "jupyter") -> str | None:
+def built(stack: Stack, service: str = "jupyter", label: str = "inputs") -> str | None:
     """The digest of inputs that the service's image was built from; None: there is no image."""
-    template = '{{index .Config.Labels "dev.labcrate.inputs"}}'
+    template = f'{{{{index .Config.Labels "dev.labcrate.{label}"}}}}'
     answer = shell.capture(
         ("docker", "image", "inspect", "--format", template, stack.image(service))
     )
     return answer.stdout.strip() if answer.ok else None
+
+
+def backend(stack: Stack) -> str:
+    """The build of PyTorch in JupyterLab's image, as TORCH_BACKEND names it; "": no image."""
+    return built(stack, label="torch-backend") or ""
 
 
 def stale(stack: Stack) -> bool:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from clone import ROOT, clean_environ
 
-from labcrate import settings, setup
+from labcrate import gpu, settings, setup
 
 ARTICLE = (
     "ROOT_DIR",
@@ -35,8 +35,11 @@ VALUES = {
 }
 
 
-def compose(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    files = ("-f", str(ROOT / "compose" / "compose.yaml"))
+def compose(
+    folder: Path, *arguments: str, overlays: tuple[Path, ...] = ()
+) -> subprocess.CompletedProcess[str]:
+    paths = (ROOT / "compose" / "compose.yaml", *overlays)
+    files = [part for path in paths for part in ("-f", str(path))]
     env = {**clean_environ(), "DOCKER_HOST": "unix:///no/engine/here.sock"}
     return subprocess.run(
         ["docker", "compose", *files, "--env-file", str(folder / ".env"), *arguments],
@@ -47,10 +50,10 @@ def compose(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def model(folder: Path, **changes: str) -> dict[str, Any]:
+def model(folder: Path, *overlays: Path, **changes: str) -> dict[str, Any]:
     text = "".join(f"{n}={setup.quote(v)}\n" for n, v in {**VALUES, **changes}.items())
     (folder / ".env").write_text(text)
-    done = compose(folder, "config", "--format", "json")
+    done = compose(folder, "config", "--format", "json", overlays=overlays)
     assert done.returncode == 0, done.stderr
     parsed: dict[str, Any] = json.loads(done.stdout)
     return parsed
@@ -160,3 +163,72 @@ def test_compose_itself_refuses_a_missing_value(tmp_path: Path, name: str) -> No
     done = compose(tmp_path, "config")
     assert done.returncode != 0
     assert "invoke setup" in done.stderr
+
+
+CPU_ONLY = ("labels", "environment", "deploy", "runtime")
+"""What an overlay may change of JupyterLab's service."""
+
+
+@pytest.mark.parametrize("overlay", ["gpu-cdi", "gpu-runtime", "gpu-nvidia"])
+def test_an_overlay_gives_jupyter_a_gpu_and_changes_nothing_else(
+    tmp_path: Path, overlay: str
+) -> None:
+    plain = model(tmp_path)
+    with_gpu = model(tmp_path, ROOT / "compose" / f"{overlay}.yaml")
+    label = with_gpu["services"]["jupyter"]["labels"][gpu.LABEL]
+    assert label.partition(" ")[0] == overlay
+    for one in (plain, with_gpu):
+        for key in CPU_ONLY:
+            one["services"]["jupyter"].pop(key, None)
+    assert with_gpu == plain
+
+
+def test_every_overlay_is_one_that_the_tasks_know() -> None:
+    found = {path.stem for path in (ROOT / "compose").glob("gpu-*.yaml")}
+    assert found == {name for name in get_args(gpu.Overlay) if name}
+
+
+@pytest.mark.parametrize(
+    ("overlay", "request_"),
+    [
+        ("gpu-cdi", {"driver": "cdi", "device_ids": ["nvidia.com/gpu=all"]}),
+        ("gpu-nvidia", {"driver": "nvidia", "count": -1}),
+    ],
+)
+def test_what_the_engine_is_asked_for(
+    tmp_path: Path, overlay: str, request_: dict[str, Any]
+) -> None:
+    jupyter = model(tmp_path, ROOT / "compose" / f"{overlay}.yaml")["services"]["jupyter"]
+    devices = jupyter["deploy"]["resources"]["reservations"]["devices"]
+    assert devices == [{"capabilities": ["gpu"], **request_}]
+
+
+@pytest.mark.parametrize("devices", ["all", "0,1", "MIG-ab"])
+def test_the_runtime_takes_the_list_of_env(tmp_path: Path, devices: str) -> None:
+    overlay = ROOT / "compose" / "gpu-runtime.yaml"
+    jupyter = model(tmp_path, overlay, GPU_DEVICES=devices)["services"]["jupyter"]
+    assert jupyter["runtime"] == "nvidia"
+    assert jupyter["environment"]["NVIDIA_VISIBLE_DEVICES"] == devices
+    assert jupyter["labels"][gpu.LABEL] == f"gpu-runtime {devices}"
+    assert jupyter["environment"]["NVIDIA_DRIVER_CAPABILITIES"] == "compute,utility"
+
+
+@pytest.mark.parametrize(
+    ("overlay", "devices"), [("gpu-cdi", ("nvidia.com/gpu=0", "nvidia.com/gpu=1:0")),
+                             ("gpu-nvidia", ("0", "GPU-ab"))]
+)  # fmt: skip
+def test_a_list_that_the_tasks_write(
+    tmp_path: Path, overlay: gpu.Overlay, devices: tuple[str, ...]
+) -> None:
+    """It takes the place of the overlay's file, and says the same but for the devices."""
+    listed = tmp_path / "gpu.yaml"
+    listed.write_text(gpu.listed(gpu.Choice(overlay=overlay, devices=devices, reason="")))
+    some = model(tmp_path, listed)["services"]["jupyter"]
+    every = model(tmp_path, ROOT / "compose" / f"{overlay}.yaml")["services"]["jupyter"]
+    (request,) = some["deploy"]["resources"]["reservations"]["devices"]
+    assert tuple(request["device_ids"]) == devices
+    assert some["labels"][gpu.LABEL] == f"{overlay} {','.join(devices)}"
+    for one in (some, every):
+        one.pop("deploy")
+        one["labels"].pop(gpu.LABEL)
+    assert some == every

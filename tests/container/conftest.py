@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 ROWS: list[dict[str, Any]] = []
+RESULTS: list[dict[str, Any]] = []
 ABOUT: dict[str, Any] = {}
 
 Record = Callable[..., None]
@@ -107,6 +108,25 @@ def timed() -> Callable[[Callable[[], Any], int], float]:
     return measure
 
 
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """One row a test, and one more for a fixture that failed before or after it."""
+    if report.when == "call" or report.outcome != "passed":
+        RESULTS.append(
+            {
+                "test": report.location[2],
+                "outcome": report.outcome,
+                "seconds": report.duration,
+                "message": message(report),
+            }
+        )
+
+
+def message(report: pytest.TestReport) -> str:
+    """What failed, without the traceback; "" of a test that passed."""
+    crash = getattr(report.longrepr, "reprcrash", None)
+    return crash.message if crash else report.longreprtext
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     if ROWS:
         terminalreporter.section("figures")
@@ -123,5 +143,5 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     target = os.environ.get("LAB_RESULTS")
     if target:
         outcome = {"tests": session.testscollected, "failed": session.testsfailed}
-        payload = {**ABOUT, **outcome, "figures": ROWS}
+        payload = {**ABOUT, **outcome, "results": RESULTS, "figures": ROWS}
         Path(target).write_text(json.dumps(payload, indent=2) + "\n")

@@ -49,6 +49,14 @@ def test_a_good_set_has_no_problem() -> None:
         ("JUPYTER_DIR", "/lab/notebooks/../../etc", "is not inside"),
         ("TENSORBOARD_DIR", "runs", "TENSORBOARD_DIR=runs is not inside"),
         ("GPU", "maybe", "GPU=maybe is not a choice"),
+        ("GPU_DEVICES", "first", "GPU_DEVICES=first is not a list of GPUs"),
+        ("GPU_DEVICES", "0, 1", "GPU_DEVICES=0, 1 is not a list of GPUs"),
+        ("GPU_DEVICES", "0,,1", "is not a list of GPUs"),
+        ("GPU_DEVICES", "all,0", "is not a list of GPUs"),
+        ("GPU_DEVICES", "-1", "is not a list of GPUs"),
+        ("GPU_DEVICES", "GPU-", "is not a list of GPUs"),
+        ("GPU_DEVICES", "nvidia.com/gpu=0", "is not a list of GPUs"),
+        ("GPU_DEVICES", "0,1,0", "GPU_DEVICES=0,1,0 names one twice"),
         ("TORCH_BACKEND", "cuda12", "TORCH_BACKEND=cuda12 is not a choice"),
         ("SHM_SIZE", "lots", "SHM_SIZE=lots is not a size"),
         ("MEMORY_LIMIT", "8 GB", "MEMORY_LIMIT=8 GB is not a size"),
@@ -63,6 +71,22 @@ def test_each_wrong_value_is_named(name: str, value: str, told: str) -> None:
     found = problems(**{name: value})
     assert [p for p in found if told in p.text], found
     assert all(p.fix for p in found)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "all",
+        "",
+        "0",
+        "0,1,15",
+        "GPU-5d1f1a9e-7a3c-1b2c-3d4e-5f6a7b8c9d0e",
+        "MIG-5d1f1a9e-7a3c-1b2c-3d4e-5f6a7b8c9d0e,1",
+        "0:0,0:1",
+    ],
+)
+def test_lists_of_gpus(value: str) -> None:
+    assert problems(GPU_DEVICES=value) == []
 
 
 @pytest.mark.parametrize(
