@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from labcrate import cleanup, probe, proof, shell, stack
+from labcrate import doctor as doctors
 from labcrate import engine as engines
 from labcrate import settings as settings_module
 from labcrate import setup as setups
@@ -315,6 +316,20 @@ def status(c: Context, json_: bool = False) -> None:
         print("The images are not up to date: the next `invoke up` builds them.")
 
 
+@lab_task(json_="as JSON, for programs")
+def doctor(c: Context, json_: bool = False) -> None:
+    """Say what is wrong with machine, engine and lab, and how to mend it; changes nothing."""
+    started = time.monotonic()
+    findings = doctors.diagnose()
+    if json_:
+        print(json.dumps(doctors.as_json(findings), indent=2))
+    else:
+        doctors.show(findings)
+        print_seconds(doctors.summary(findings), time.monotonic() - started)
+    if doctors.failed(findings):
+        raise Exit(code=Code.FINDINGS)
+
+
 @lab_task()
 def url(c: Context) -> None:
     """Print the links, JupyterLab's with its token."""
@@ -409,6 +424,7 @@ for verb, body in {
     "down": down,
     "clean": clean,
     "status": status,
+    "doctor": doctor,
     "url": url,
     "open": open_,
     "logs": logs,

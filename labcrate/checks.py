@@ -123,8 +123,10 @@ def owner(uid: int) -> str:
 
 
 def ports(facts: Facts) -> Iterator[Finding]:
+    """Without the engine nobody knows whose container holds a port: perhaps it is the lab's."""
+    severity: Severity = "error" if facts.engine else "warning"
     for problem in facts.held:
-        yield Finding(severity="error", check="ports", problem=problem.text, fix=problem.fix)
+        yield Finding(severity=severity, check="ports", problem=problem.text, fix=problem.fix)
 
 
 def engine(facts: Facts) -> Iterator[Finding]:
@@ -164,7 +166,7 @@ def kind(facts: Facts) -> Iterator[Finding]:
             found.podman,
             "error",
             "`docker` is Podman here, which leaves out GPU requests and health checks of Compose",
-            "install Docker Engine (invoke setup does, on Debian and Ubuntu, without podman-docker)",
+            "sudo apt-get remove podman-docker, then: invoke setup (installs Docker Engine)",
         ),
         (
             found.snap,
@@ -221,8 +223,8 @@ def where(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             severity="warning",
             check="where",
-            problem=f"the engine is on another machine ({found.host}, by {chosen}): the folders and "
-            "the ports of the lab would be that machine's",
+            problem=f"the engine is on another machine ({found.host}, by {chosen}): the lab's "
+            "folders and ports would be that machine's",
             fix="docker context use default and unset DOCKER_HOST, or clone the lab over there",
         )
     elif found.context != "default" or "DOCKER_HOST" in chosen:
@@ -392,7 +394,7 @@ def limits(facts: Facts) -> Iterator[Finding]:
             yield Finding(
                 severity="warning",
                 check="limits",
-                problem=f"/dev/shm has {human(one.shm)}: DataLoader workers may die of a bus error",
+                problem=f"shared memory is {human(one.shm)}: workers of a DataLoader may die",
                 fix="set SHM_SIZE=8g in .env, then: invoke down up",
             )
         nofile = re.match(r"\d+", one.inside)
@@ -400,7 +402,7 @@ def limits(facts: Facts) -> Iterator[Finding]:
             yield Finding(
                 severity="warning",
                 check="limits",
-                problem=f"a process in the lab may open {nofile[0]} files: too few for many workers",
+                problem=f"a process in the lab may open {nofile[0]} files: few for many workers",
                 fix='set "default-ulimits" (nofile) in /etc/docker/daemon.json, restart the engine',
             )
 

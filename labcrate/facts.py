@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from labcrate import engine as engines
 from labcrate import nvidia, settings, shell, stack
@@ -24,8 +24,6 @@ from labcrate.engine import Engine
 from labcrate.errors import LabError
 from labcrate.settings import FOLDERS, Problem, Settings
 from labcrate.shell import ROOT
-
-Part = TypeVar("Part")
 
 DEADLINE_S = 4.0
 """Seconds that all questions together get, so that the doctor ends within 5 on a machine where
@@ -142,6 +140,7 @@ class Facts:
     images: tuple[Image, ...] = ()
     stale: bool = False
     containers: tuple[Container, ...] = ()
+    proof: str = ""
     crashed: tuple[tuple[str, str], ...] = ()
 
 
@@ -184,7 +183,7 @@ class Gatherer:
         self.which = which
         self.crashed: list[tuple[str, str]] = []
 
-    def part(self, what: str, default: Part, read: Callable[..., Part], *arguments: Any) -> Part:
+    def part(self, what: str, default: Any, read: Callable[..., Any], *arguments: Any) -> Any:
         """One part of the facts; a crash in it is noted, and costs nothing else."""
         try:
             return read(*arguments)
@@ -288,13 +287,17 @@ class Gatherer:
         if facts.settings is None:
             return {}
         if facts.engine is None:
-            return {"held": tuple(stack.held_by_processes(facts.settings))}
-        found = self.part("images", (), self.images, facts.settings)
+            held = stack.held_by_processes(facts.settings)
+            return {"held": tuple(p for p in held if "docker-proxy" not in p.text)}
+        known = facts.settings
+        images = self.part("images", (), self.images, known)
+        containers = self.part("containers", (), self.containers, known.project)
         return {
-            "held": self.part("ports", (), lambda s: tuple(stack.held_ports(s)), facts.settings),
-            "images": found,
-            "stale": stale(facts.settings, found),
-            "containers": self.part("containers", (), self.containers, facts.settings.project),
+            "held": self.part("ports", (), lambda: tuple(stack.held_ports(known))),
+            "images": images,
+            "stale": self.part("stale", False, stale, known, images),
+            "containers": containers,
+            "proof": self.part("proof", "", proof, self.clone, containers),
         }
 
     def images(self, known: Settings) -> tuple[Image, ...]:
@@ -425,9 +428,17 @@ def stale(known: Settings, images: Sequence[Image]) -> bool:
     """Whether an image that is there was built from something else than is in the clone now."""
     backends = {one.backend for one in images if one.service == "jupyter"} - {""}
     setting = known.torch_backend
-    backend = (*backends, "auto")[0] if setting == "auto" else setting
+    backend = (*backends, "pypi")[0] if setting == "auto" else setting
     wanted = stack.Stack(settings=known, torch_backend=backend)
     return any(one.inputs != wanted.inputs(one.service) for one in images)
+
+
+def proof(clone: Path, containers: Sequence[Container]) -> str:
+    """Why the GPU's proof failed as the containers that run now were started; "" if it did not."""
+    kept = json.loads(_text(clone / ".labcrate" / "gpu.json") or "{}")
+    ident = str(kept.get("container") or "none")
+    mine = any(one.ident.startswith(ident) for one in containers)
+    return str(kept.get("cause") or "") if mine else ""
 
 
 def skew(text: str, before: float, after: float) -> float:

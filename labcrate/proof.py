@@ -21,8 +21,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from labcrate import doctor, facts, probe, shell, stack
 from labcrate import engine as engines
-from labcrate import probe, shell, stack
 from labcrate import settings as settings_module
 from labcrate.errors import Code, LabError
 from labcrate.shell import ROOT
@@ -81,8 +81,17 @@ def prove(lab: Stack, half: str) -> int:
         results = read_results(folder)
     if half == "gpu":
         show(results)
+        if returncode:
+            tell_reasons()
         return int(Code.GPU_PROOF) if returncode else 0
     return returncode
+
+
+def tell_reasons() -> None:
+    """What the doctor knows of a GPU that is not there, or does not work."""
+    findings = doctor.gpu_reasons(facts.gather())
+    if findings:
+        doctor.show(findings, title="what the doctor finds")
 
 
 def show(results: dict[str, Any]) -> None:
@@ -158,6 +167,8 @@ def main() -> int:
         return prove(lab, half)
     except LabError as error:
         print(error, file=sys.stderr)
+        if half == "gpu":
+            tell_reasons()
         return int(error.code)
 
 
