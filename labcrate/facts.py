@@ -25,7 +25,7 @@ from labcrate.errors import LabError
 from labcrate.settings import FOLDERS, Problem, Settings
 from labcrate.shell import ROOT
 
-DEADLINE_S = 4.0
+DEADLINE_S = 3.5
 """Seconds that all questions together get, so that the doctor ends within 5 on a machine where
 nothing answers. A healthy one is asked in about one."""
 

@@ -523,3 +523,70 @@ def test_the_table_shows_words_in_brackets_as_they_are(capsys: pytest.CaptureFix
     out = capsys.readouterr().out
     assert "[[gpu]] [bold]" in out
     assert "[/]" in out
+
+
+@pytest.mark.parametrize(
+    ("mode", "uid", "gid", "open_"),
+    [
+        (0o755, 1000, 5, True),
+        (0o555, 1000, 5, False),
+        (0o775, 0, 1000, True),
+        (0o755, 0, 1000, False),
+        (0o777, 0, 0, True),
+        (0o770, 0, 0, False),
+        (0o075, 1000, 1000, False),
+    ],
+)
+def test_who_may_write_into_a_folder(mode: int, uid: int, gid: int, open_: bool) -> None:
+    """The owner's bits alone count for the owner, as the kernel has it."""
+    folder = Folder(path=Path("/lab/runs"), exists=True, uid=uid, gid=gid, mode=mode)
+    assert (told(replace(HEALTHY, folders=(folder,)), "folders") == []) is open_
+
+
+def test_an_old_driver_that_still_does_is_told_without_alarm() -> None:
+    facts = changed(GPU_BOX, {"host.loaded": "570.86.15", "host.on_disk": "570.86.15", "specs": ()})
+    fits = replace(facts, images=(Image(service="jupyter", inputs="", backend="cu126", size=1),))
+    (found,) = told(fits, "build")
+    assert (found.severity, "the lab takes cu126" in found.problem) == ("info", True)
+    assert told(GPU_BOX, "build") == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "card"),
+    [
+        ({"host": Host(wsl=True, smi_found=True)}, True),
+        ({"host": Host(wsl=True)}, False),
+        ({"host": Host(smi_found=True)}, False),
+        ({"host": Host(tegra=True)}, True),
+        ({"pci": (PCI,)}, True),
+        ({"pci": (PCI,), "engine": None}, True),
+        ({"settings": None}, False),
+    ],
+)
+def test_a_card_seen_from_any_side(changes: dict[str, Any], card: bool) -> None:
+    assert (told(changed(HEALTHY, changes), "card") == []) is card
+
+
+@pytest.mark.parametrize(("mode", "severity"), [("auto", "info"), ("on", "error"), ("off", "info")])
+def test_an_engine_far_away_without_a_gpu(mode: str, severity: str) -> None:
+    facts = changed(HEALTHY, {"engine.host": "ssh://far", "settings.gpu": mode, "host": HOST})
+    (found,) = told(facts, "way")
+    assert (found.severity, "ssh://far offers no GPU" in found.problem) == (severity, True)
+    assert "on that machine" in found.fix
+
+
+def test_a_gpu_is_judged_before_there_is_an_env() -> None:
+    facts = changed(GPU_BOX, {"env_mode": None, "settings": None, "images": (), "containers": ()})
+    assert [f.check for f in wrong(facts)] == ["env"]
+    assert [f.check for f in wrong(changed(facts, {"engine.cdi_devices": ()}))] == [
+        "env",
+        "cdi",
+        "cgroups",
+    ]
+
+
+def test_an_arm_machine_needs_a_newer_card() -> None:
+    turing = replace(CARD, name="Tesla T4", capability=(7, 5))
+    facts = changed(GPU_BOX, {"host.cards": (turing,), "engine.architecture": "aarch64"})
+    assert "Tesla T4" in told(facts, "build")[0].problem
+    assert told(changed(facts, {"engine.architecture": "x86_64"}), "build") == []

@@ -7,12 +7,13 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from labcrate import facts, shell
+from labcrate import facts, shell, stack
 from labcrate.errors import Code
 from labcrate.facts import Asker, Gatherer
 
@@ -295,3 +296,76 @@ def test_space_is_measured_where_a_folder_would_be(tmp_path: Path) -> None:
         shutil.disk_usage(tmp_path).free, rel=0.05
     )
     assert facts.free("") == -1
+
+
+def test_an_image_built_from_what_the_clone_holds_is_not_stale(make: Make) -> None:
+    """With TORCH_BACKEND=auto the build that the image has is the one that counts."""
+    gatherer = make()
+    known = gatherer.all().settings
+    assert known is not None
+    for backend, named in (("cu126", "cu126"), ("pypi", "")):
+        inputs = stack.Stack(settings=known, torch_backend=backend).inputs("jupyter")
+        image = facts.Image(service="jupyter", inputs=inputs, backend=named, size=1)
+        other = facts.Image(service="tensorboard", inputs="x", backend="cpu", size=1)
+        assert not facts.stale(known, (image,))
+        assert facts.stale(known, (other, image))
+    set_ = replace(known, torch_backend="cpu")
+    assert facts.stale(set_, (image,))
+
+
+def test_mig_instances_and_the_fabric_are_asked_for_where_they_can_be(make: Make) -> None:
+    smi = "0, GPU-1, NVIDIA A100, 8.0, 580.95.05, Enabled, 40960 MiB\n"
+    told = {
+        **GOOD,
+        "/usr/bin/nvidia-smi_--query": smi,
+        "nvidia-smi_-L": "MIG 1g.5gb",
+        "systemctl": "active\n",
+    }
+    gatherer = make(told=told, which=lambda name: f"/usr/bin/{name}")
+    bridge = gatherer.root / "sys/bus/pci/devices/0000:03:00.0"
+    bridge.mkdir(parents=True)
+    (bridge / "vendor").write_text("0x10de")
+    (bridge / "class").write_text("0x068000")
+    found = gatherer.all()
+    assert (found.smi_list, found.fabric) == ("MIG 1g.5gb", "active")
+    whole = make(
+        told={**told, "/usr/bin/nvidia-smi_--query": smi.replace("Enabled", "Disabled")},
+        which=lambda name: f"/usr/bin/{name}",
+    ).all()
+    assert whole.smi_list == ""
+
+
+def test_a_container_is_asked_for_its_gpu_only_if_it_has_one(make: Make) -> None:
+    gatherer = make()
+    gatherer.all()
+    asked = [argv[-1] for argv in gatherer.ask.heard if argv[:2] == ("docker", "exec")]
+    assert asked == ["ulimit -n; nvidia-smi -L"]
+    plain = json.loads(json.dumps(CONTAINER))
+    del plain["Config"]["Labels"]["dev.labcrate.gpu"]
+    gatherer = make(told={**GOOD, "docker_container_inspect": json.dumps([plain])})
+    gatherer.all()
+    asked = [argv[-1] for argv in gatherer.ask.heard if argv[:2] == ("docker", "exec")]
+    assert asked == ["ulimit -n"]
+
+
+def test_nothing_to_inspect_asks_nothing(make: Make) -> None:
+    gatherer = make(told={**GOOD, "docker_ps_--all": ""})
+    assert gatherer.all().containers == ()
+    assert not [argv for argv in gatherer.ask.heard if argv[:2] == ("docker", "container")]
+
+
+def test_ports_without_an_engine(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A port that the engine's own proxy holds may be the lab's."""
+    monkeypatch.setattr(stack, "port_is_free", lambda address, port: False)
+    for holder, count in (("process 7 (python)", 2), ("process 8 (docker-proxy)", 0)):
+        monkeypatch.setattr(stack, "process_on", lambda port, told=holder: told)
+        assert len(make(told={}).all().held) == count
+
+
+def test_a_wrong_uid_in_env_is_a_problem_and_no_crash(make: Make) -> None:
+    gatherer = make()
+    env = gatherer.clone / ".env"
+    env.write_text(env.read_text().replace(f"LAB_UID={os.getuid()}", "LAB_UID=me"))
+    found = gatherer.all()
+    assert found.crashed == ()
+    assert ["LAB_UID=me" in problem.text for problem in found.env_problems] == [True]
