@@ -69,6 +69,16 @@ def test_a_job_ends_and_keeps_no_credentials(job: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("job", jobs())
+def test_a_job_has_no_key_that_is_a_typing_error(job: dict[str, Any]) -> None:
+    """GitHub refuses the whole workflow for one, and tells it only after the push."""
+    assert {"runs-on", "steps", "timeout-minutes"} <= set(job)
+    assert set(job) <= {"name", "runs-on", "timeout-minutes", "concurrency", "steps"}
+    for step in job["steps"]:
+        assert ("run" in step) != ("uses" in step)
+        assert set(step) <= {"name", "if", "run", "uses", "with", "timeout-minutes"}
+
+
+@pytest.mark.parametrize("job", jobs())
 def test_no_command_is_made_of_what_a_stranger_can_write(job: dict[str, Any]) -> None:
     """`${{ }}` in a command is pasted into the shell's text."""
     assert [step["run"] for step in job["steps"] if "${{" in step.get("run", "")] == []
