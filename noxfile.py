@@ -54,10 +54,12 @@ def unit(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def lint(session: nox.Session) -> None:
-    """Formatting, lint and types."""
+    """Formatting, lint and types; the workflows' syntax, pins and permissions."""
     session.run(*PYTHON, "ruff", "check", ".")
     session.run(*PYTHON, "ruff", "format", "--check", ".")
     session.run(*PYTHON, "mypy")
+    zizmor = str(Path(sys.executable).with_name("zizmor"))
+    session.run(zizmor, "--offline", "--quiet", ".github", external=True)
 
 
 @nox.session(default=False)
