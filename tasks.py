@@ -29,6 +29,7 @@ from labcrate import (
     shell,
     stack,
 )
+from labcrate import doctor as doctors
 from labcrate import engine as engines
 from labcrate import settings as settings_module
 from labcrate import setup as setups
@@ -192,7 +193,8 @@ def start(lab: Stack) -> None:
     started = time.monotonic()
     done = stack.up(lab)
     if not done.ok:
-        raise probe.refused(lab, done.text) or unhealthy(lab, done.text)
+        services = stack.logs_of(lab, [])
+        raise probe.refused(lab, done.text) or stack.start_failure(done.text, services)
     if container_ids(lab) != before:
         print_seconds("up", time.monotonic() - started)
     elif jupyter.token_opens(lab):
@@ -205,15 +207,6 @@ def start(lab: Stack) -> None:
 
 def container_ids(lab: Stack) -> set[str]:
     return {row["ID"] for row in stack.running(lab).values()}
-
-
-def unhealthy(lab: Stack, said: str) -> LabError:
-    logs = stack.logs_of(lab, [])
-    return LabError(
-        f"the lab did not become healthy:\n{said.strip()}\n{logs.strip()}",
-        fix="read the last lines above; `invoke logs` shows all of them",
-        code=Code.UNHEALTHY,
-    )
 
 
 def announce(lab: Stack) -> None:
@@ -531,6 +524,20 @@ def status(c: Context, json_: bool = False) -> None:
         print("The images are not up to date: the next `invoke up` builds them.")
 
 
+@lab_task(json_="as JSON, for programs")
+def doctor(c: Context, json_: bool = False) -> None:
+    """Say what is wrong with machine, engine and lab, and how to mend it; changes nothing."""
+    started = time.monotonic()
+    findings = doctors.diagnose()
+    if json_:
+        print(json.dumps(doctors.as_json(findings), indent=2))
+    else:
+        doctors.show(findings)
+        print_seconds(doctors.summary(findings), time.monotonic() - started)
+    if doctors.failed(findings):
+        raise Exit(code=Code.FINDINGS)
+
+
 @lab_task()
 def url(c: Context) -> None:
     """Print the links, JupyterLab's with its token."""
@@ -629,6 +636,7 @@ for verb, body in {
     "lock": lock,
     "clean": clean,
     "status": status,
+    "doctor": doctor,
     "url": url,
     "open": open_,
     "logs": logs,

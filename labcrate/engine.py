@@ -113,7 +113,9 @@ def refusal(text: str) -> LabError:
     where = os.environ.get("DOCKER_HOST", "")
     return LabError(
         "no container engine answers" + (f" at DOCKER_HOST={where}" if where else ""),
-        fix="invoke setup (starts the engine that is installed, or installs one)",
+        fix="start the engine there, or unset DOCKER_HOST"
+        if where
+        else "invoke setup (starts the engine that is installed, or installs one)",
         code=Code.ENGINE_DOWN,
         why=text.strip().splitlines()[-1] if text.strip() else "",
     )

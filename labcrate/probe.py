@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from labcrate import gpu, nvidia, pytorch, shell, stack
+from labcrate import gpu, nvidia, pytorch, shell, signatures, stack
 from labcrate.engine import Engine
 from labcrate.errors import Code, LabError
 from labcrate.gpu import Choice
@@ -193,9 +193,10 @@ def refused(lab: Stack, said: str) -> LabError | None:
     blame = [line for line in lines if BLAMES_GPU.search(line)]
     if not lab.overlays or not blame:
         return None
+    known = signatures.first(blame[-1], "start")
     return LabError(
         f"the engine cannot hand the GPU over: {blame[-1].strip()}",
-        fix="`invoke doctor` looks for the cause",
+        fix=known.fix if known else "`invoke doctor` looks for the cause",
         code=Code.GPU_NOT_OFFERED,
     )
 

@@ -2,6 +2,7 @@
 
 python -m labcrate.proof cpu     what every lab must do; passes anywhere
 python -m labcrate.proof gpu     torch.cuda works; fails where there is no GPU, and says why
+python -m labcrate.proof summary FILE    the results in such a JSON file, as Markdown
 
 After `invoke up` with a GPU the tests marked `quick` run by themselves.
 """
@@ -21,8 +22,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from labcrate import doctor, facts, probe, shell, stack
 from labcrate import engine as engines
-from labcrate import probe, shell, stack
 from labcrate import settings as settings_module
 from labcrate.errors import Code, LabError
 from labcrate.shell import ROOT
@@ -66,9 +67,8 @@ def results_folder(lab: Stack) -> Iterator[Path]:
         yield Path(name)
 
 
-def read_results(folder: Path) -> dict[str, Any]:
+def read_results(path: Path) -> dict[str, Any]:
     """What the tests left behind; nothing where the container did not come that far."""
-    path = folder / "results.json"
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     return found
 
@@ -84,25 +84,59 @@ def prove(lab: Stack, half: str) -> int:
             target.unlink(missing_ok=True)
             if (folder / source).exists():
                 target.write_bytes((folder / source).read_bytes())
-        results = read_results(folder)
+        results = read_results(folder / "results.json")
     if half == "gpu":
         show(results)
+        if returncode:
+            tell_reasons()
         return int(Code.GPU_PROOF) if returncode else 0
     return returncode
 
 
+def tell_reasons() -> None:
+    """What the doctor knows of a GPU that is not there, or does not work."""
+    findings = doctor.gpu_reasons(facts.gather())
+    if findings:
+        doctor.show(findings, title="what the doctor finds")
+
+
 def show(results: dict[str, Any]) -> None:
     """The GPU's results as a table, a row for each test."""
-    devices = ", ".join(device["name"] for device in results.get("devices", ())) or "no GPU"
-    versions = f"driver {results.get('driver')}, CUDA {results.get('cuda')}"
-    table = Table(title=f"{devices} ({versions}, torch {results.get('torch')})")
+    table = Table(title=title(results))
     for heading in ("test", "outcome", "s", "figures"):
         table.add_column(heading)
     for row in results.get("results", ()):
-        figures = [f for f in results.get("figures", ()) if f["test"] == row["test"]]
-        text = "\n".join(figure_line(figure) for figure in figures)
-        table.add_row(row["test"], row["outcome"], f"{row['seconds']:.2f}", text)
+        figures = "\n".join(figures_of(results, row["test"]))
+        table.add_row(row["test"], row["outcome"], f"{row['seconds']:.2f}", figures)
     Console().print(table)
+
+
+def summary(results: dict[str, Any]) -> str:
+    """The same as a Markdown page, for the summary of a CI job, with what failed tests said."""
+    if not results.get("results"):
+        return "**No results**: the proof did not come so far that a test ran.\n"
+    lines = [f"## {title(results)}", "", "| test | outcome | s | figures |", "|---|---|---|---|"]
+    for row in results["results"]:
+        said = figures_of(results, row["test"]) + row.get("message", "").splitlines()[:1]
+        cells = (row["test"], row["outcome"], f"{row['seconds']:.2f}", "\n".join(said))
+        lines.append("| " + " | ".join(map(cell, cells)) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def cell(text: str) -> str:
+    """A text that stays in one cell of a Markdown table, and is no HTML."""
+    safe = text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
+    return safe.replace("\n", "<br>")
+
+
+def title(results: dict[str, Any]) -> str:
+    devices = ", ".join(device["name"] for device in results.get("devices", ())) or "no GPU"
+    versions = f"driver {results.get('driver')}, CUDA {results.get('cuda')}"
+    return f"{devices} ({versions}, torch {results.get('torch')})"
+
+
+def figures_of(results: dict[str, Any], test: str) -> list[str]:
+    return [figure_line(f) for f in results.get("figures", ()) if f["test"] == test]
 
 
 def figure_line(figure: dict[str, Any]) -> str:
@@ -121,7 +155,7 @@ def verify(lab: Stack, stamp: str) -> float:
     started = time.monotonic()
     with results_folder(lab) as folder:
         done = shell.capture(arguments(lab, "quick", folder), timeout_s=QUICK_S)
-        cause = "" if done.ok else why(read_results(folder), done.text)
+        cause = "" if done.ok else why(read_results(folder / "results.json"), done.text)
     probe.remember(lab, stamp, cause)
     if cause:
         raise LabError(
@@ -154,6 +188,9 @@ def lab_for(half: str) -> Stack:
 
 def main() -> int:
     half = sys.argv[1] if len(sys.argv) > 1 else ""
+    if half == "summary" and len(sys.argv) == 3:
+        print(summary(read_results(Path(sys.argv[2]))), end="")
+        return 0
     if half not in SELECT:
         print(__doc__)
         return 2
@@ -164,6 +201,8 @@ def main() -> int:
         return prove(lab, half)
     except LabError as error:
         print(error, file=sys.stderr)
+        if half == "gpu":
+            tell_reasons()
         return int(error.code)
 
 

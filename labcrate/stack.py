@@ -15,7 +15,7 @@ from typing import Any
 
 import filelock
 
-from labcrate import shell
+from labcrate import shell, signatures
 from labcrate.errors import Code, LabError
 from labcrate.hostpip import STATE
 from labcrate.settings import Problem, Settings
@@ -156,43 +156,28 @@ def build(stack: Stack) -> float:
     return time.monotonic() - started
 
 
-FAILURES = (
-    (
-        r"no space left on device|Errno 28|os error 28|don't have enough free space",
-        Code.DISK_FULL,
-        "the disk that the engine keeps its images on is full",
-        "free some (docker system df; invoke clean --cache), then run the same command again",
-    ),
-    (
-        r"error reading from server: EOF|cannot connect to the docker daemon|connection reset by "
-        r"peer.*docker|transport is closing|closing transport|dial unix .*docker",
-        Code.ENGINE_DOWN,
-        "the engine stopped answering in the middle of the build",
-        "invoke setup (starts it), then run the same command again",
-    ),
-    (
-        r"failed to fetch|error sending request|tcp connect error|operation timed out|"
-        r"temporary failure (in name resolution|resolving)|network is unreachable|"
-        r"connection (refused|broken)|unexpected eof|end of file before message|"
-        r"error decoding response body|request failed after",
-        Code.NETWORK,
-        "the package index cannot be reached, or broke off",
-        "check the network and pip's index settings on this host, then run the same command again",
-    ),
-)
-"""What a failed build's own words mean, the first that fits: pattern, code, problem, fix."""
-
-
 def build_failure(text: str) -> LabError:
     """What to do about a failed build, from what it said."""
-    for pattern, code, problem, fix in FAILURES:
-        if re.search(pattern, text, re.IGNORECASE):
-            return LabError(f"{problem}:\n{text}", fix=fix, code=code)
-    return LabError(
+    unknown = LabError(
         f"the build failed:\n{text}",
         fix="mend what it names above and run the same command again; nothing was changed",
         code=Code.BUILD,
     )
+    return signatures.failure(text, "build", otherwise=unknown)
+
+
+def start_failure(said: str, logs: str) -> LabError:
+    """What to do about a lab that did not come up: what the engine said, and then the services."""
+    text = f"{said.strip()}\n{logs.strip()}"
+    unknown = LabError(
+        f"the lab did not become healthy:\n{text}",
+        fix="read the last lines above; `invoke logs` shows all of them",
+        code=Code.UNHEALTHY,
+    )
+    known = signatures.first(said, "start") or signatures.first(logs, "lab")
+    if known is None:
+        return unknown
+    return LabError(f"{known.problem}:\n{text}", fix=known.fix, code=known.code)
 
 
 def buildx(stack: Stack, service: str, context: Path, target: str, output: Sequence[str]) -> None:
@@ -296,20 +281,34 @@ def to_recreate(stack: Stack) -> list[str]:
 
 def held_ports(settings: Settings) -> Iterator[Problem]:
     """The lab's ports that something else holds, with who it is."""
-    wanted = {
-        "JUPYTER_PORT": (settings.bind_address, settings.jupyter_port),
-        "TENSORBOARD_PORT": ("127.0.0.1", settings.tensorboard_port),
-    }
-    for name, (address, port) in wanted.items():
+    for name, address, port in ports(settings):
         project, holder = container_on(port)
         if project == settings.project or (not holder and port_is_free(address, port)):
             continue
-        who = f"the container {holder}" if holder else process_on(port)
-        yield Problem(
-            text=f"{name}={port} is taken by {who}",
-            fix=f"set {name} in .env to another port, or stop it",
-            code=Code.PORT_TAKEN,
-        )
+        yield taken(name, port, f"the container {holder}" if holder else process_on(port))
+
+
+def held_by_processes(settings: Settings) -> Iterator[Problem]:
+    """The same where no engine answers, which alone knows of containers."""
+    for name, address, port in ports(settings):
+        if not port_is_free(address, port):
+            yield taken(name, port, process_on(port))
+
+
+def ports(settings: Settings) -> tuple[tuple[str, str, int], ...]:
+    """The lab's ports: variable, address, number."""
+    return (
+        ("JUPYTER_PORT", settings.bind_address, settings.jupyter_port),
+        ("TENSORBOARD_PORT", "127.0.0.1", settings.tensorboard_port),
+    )
+
+
+def taken(name: str, port: int, who: str) -> Problem:
+    return Problem(
+        text=f"{name}={port} is taken by {who}",
+        fix=f"set {name} in .env to another port, or stop it",
+        code=Code.PORT_TAKEN,
+    )
 
 
 def container_on(port: int) -> tuple[str, str]:
