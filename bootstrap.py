@@ -69,6 +69,7 @@ def make_venv():
         "pip",
         "install",
         "--quiet",
+        "--quiet",  # twice: a warning about each index that lacks a package helps nobody
         "--disable-pip-version-check",
         "--no-deps",
         "--require-hashes",
@@ -103,6 +104,8 @@ def main():
     if not is_current():
         make_venv()
     os.environ["PATH"] = os.path.join(VENV, "bin") + os.pathsep + os.environ.get("PATH", "")
+    # Invoke and Nox look for their files from here on up, wherever this script was called from.
+    os.chdir(ROOT)
     # The next line replaces this process: what was printed must be out before it.
     sys.stdout.flush()
     # By module: pip writes scripts that break in a folder with a quote in its name.

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import functools
-import http.client
 import json
 import sys
 import time
-import urllib.parse
 import webbrowser
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -17,14 +16,28 @@ from invoke import Collection, Context, Exit, task
 from rich.console import Console
 from rich.table import Table
 
-from labcrate import cleanup, probe, proof, shell, stack
+from labcrate import (
+    cleanup,
+    jupyter,
+    live,
+    locks,
+    packages,
+    probe,
+    proof,
+    refusals,
+    requirements,
+    shell,
+    stack,
+)
 from labcrate import doctor as doctors
 from labcrate import engine as engines
 from labcrate import settings as settings_module
 from labcrate import setup as setups
 from labcrate.cleanup import Thing
 from labcrate.errors import Code, LabError
+from labcrate.packages import Changed, Options, Phases
 from labcrate.probe import Decision
+from labcrate.shell import ROOT
 from labcrate.stack import Stack
 
 Body = TypeVar("Body", bound=Callable[..., Any])
@@ -84,6 +97,14 @@ def decided(mode: str = "") -> Decision:
     return decision
 
 
+@contextmanager
+def alone(lab: Stack, what: str) -> Iterator[None]:
+    """One changing task at a time; what an interrupted one left half done is put back first."""
+    with stack.alone(what):
+        packages.recover(lab)
+        yield
+
+
 @lab_task(yes="do not ask before installing or building")
 def setup(c: Context, yes: bool = False) -> None:
     """Make this machine ready: .env, folders, engine, base image."""
@@ -103,23 +124,25 @@ def setup(c: Context, yes: bool = False) -> None:
 def build(c: Context) -> None:
     """Build the images, as far as something changed."""
     decision = decided()
-    with stack.alone("build"):
+    with alone(decision.lab, "build"):
         print_seconds("built", refreshed_build(decision.lab, decision.build.reason))
 
 
 @lab_task(
     no_build="start with the images as they are",
     gpu="auto (one where the engine offers it), on (or fail), off; wins over GPU= in .env",
+    force="replace running services although kernels are busy",
 )
-def up(c: Context, no_build: bool = False, gpu: str = "") -> None:
+def up(c: Context, no_build: bool = False, gpu: str = "", force: bool = False) -> None:
     """Start the lab and wait until it answers."""
     decision = decided(gpu)
     lab = decision.lab
     settings_module.raise_problems(list(stack.held_ports(lab.settings)))
     stack.model(lab)
-    with stack.alone("up"):
+    with alone(lab, "up"):
         if not no_build and stack.stale(lab):
             print_seconds("built", refreshed_build(lab, decision.build.reason))
+        tell_recreated(lab, force)
         lab = start_proven(decision)
         stack.drop_superseded(lab.settings.project)
     announce(lab)
@@ -149,6 +172,21 @@ def start_proven(decision: Decision) -> Stack:
     return lab
 
 
+def tell_recreated(lab: Stack, force: bool) -> None:
+    """Say which running services `up` will replace, and spare kernels that are at work."""
+    names = stack.to_recreate(lab)
+    if not names:
+        return
+    busy = jupyter.busy_kernels(lab) if "jupyter" in names else []
+    if busy and not force:
+        raise LabError(
+            f"`up` would replace {' and '.join(names)}, and kernels are busy: {', '.join(busy)}",
+            fix="wait for them, or lose what they compute: invoke up --force",
+            code=Code.BUSY,
+        )
+    print(f"Replacing {' and '.join(names)}: the image or the settings changed.")
+
+
 def start(lab: Stack) -> None:
     """Up, and sure that the token in .env is the one that opens the door."""
     before = container_ids(lab)
@@ -159,7 +197,7 @@ def start(lab: Stack) -> None:
         raise probe.refused(lab, done.text) or stack.start_failure(done.text, services)
     if container_ids(lab) != before:
         print_seconds("up", time.monotonic() - started)
-    elif token_opens(lab):
+    elif jupyter.token_opens(lab):
         print_seconds("already up; nothing was touched", time.monotonic() - started)
     else:
         # Compose does not compare the content of secrets.
@@ -169,21 +207,6 @@ def start(lab: Stack) -> None:
 
 def container_ids(lab: Stack) -> set[str]:
     return {row["ID"] for row in stack.running(lab).values()}
-
-
-def token_opens(lab: Stack) -> bool:
-    """Whether the running JupyterLab takes the token of .env."""
-    # http.client knows no proxy: the token must not travel to one.
-    address = urllib.parse.urlsplit(stack.urls(lab)["jupyter"]).netloc
-    connection = http.client.HTTPConnection(address, timeout=5)
-    authorization = {"Authorization": f"token {lab.settings.jupyter_token}"}
-    try:
-        connection.request("GET", "/api/status", headers=authorization)
-        return connection.getresponse().status == 200
-    except OSError:
-        return False
-    finally:
-        connection.close()
 
 
 def announce(lab: Stack) -> None:
@@ -204,7 +227,7 @@ def print_seconds(what: str, seconds: float) -> None:
 def down(c: Context) -> None:
     """Stop the lab; your files, .env and caches stay."""
     lab = ready()
-    with stack.alone("down"):
+    with alone(lab, "down"):
         done = shell.stream(lab.compose("down", "--remove-orphans"))
     if not done.ok:
         raise LabError(
@@ -231,10 +254,10 @@ def clean(
     dry_run: bool = False,
     yes: bool = False,
 ) -> None:
-    """Remove what this clone left on the engine; your files and .env stay."""
+    """Remove what this clone left on the engine; not your files."""
     lab = ready()
     wish = cleanup.Wish(images=images or all_, volumes=volumes or all_, cache=cache or all_)
-    with stack.alone("clean"):
+    with alone(lab, "clean"):
         before = cleanup.survey(lab.settings.project)
         plan = cleanup.plan(before, wish)
         show_plan(lab, before, plan, wish)
@@ -279,6 +302,191 @@ def report_clean(lab: Stack, before: list[Thing], plan: list[Thing], failures: l
             fix="stop what uses them, then run `invoke clean` again",
             code=Code.CLEAN,
         )
+
+
+@lab_task(
+    requirement="a name, a requirement, a URL, a path in this clone; several in one argument",
+    system="system packages (Debian's) instead, for docker/apt.txt",
+    upgrade="let what was added before move to newer versions",
+    no_live="leave the running lab as it is",
+    no_build="change the requirement files only; the next `up` builds",
+)
+def add_package(
+    c: Context,
+    requirement: str,
+    system: bool = False,
+    upgrade: bool = False,
+    no_live: bool = False,
+    no_build: bool = False,
+) -> None:
+    """Add a package for good, live and in the image."""
+    help_instead("add-package", requirement)
+    wanted = () if system else requirements.parse(requirement, ROOT)
+    names = requirements.debian_names(requirement) if system else ()
+    options = Options(live=not no_live, build=not no_build, upgrade=upgrade)
+    lab = ready()
+    with alone(lab, "add-package"):
+        phases = Phases()
+        if system:
+            fresh = told_already(names, packages.system())
+            if fresh:
+                every = (*packages.system(), *fresh)
+                report(lab, packages.set_system(lab, every, options, phases), phases)
+            return
+        todo = [one for one in wanted if upgrade or not nothing_to_do(one)]
+        if todo:
+            report(lab, packages.add(lab, todo, options, phases), phases)
+
+
+def help_instead(verb: str, typed: str) -> None:
+    """Invoke takes what follows a verb with a positional for its value, `--help` included."""
+    if typed in ("--help", "-h"):
+        finish(shell.attach((sys.executable, "-m", "invoke", "--help", verb), quiet=True))
+        raise Exit(code=0)
+
+
+def told_already(names: Sequence[str], there: Sequence[str]) -> list[str]:
+    for name in names:
+        if name in there:
+            print(f"{name} is there already.")
+    return [name for name in names if name not in there]
+
+
+def nothing_to_do(one: requirements.Wanted) -> bool:
+    """Whether a requirement is met already, said aloud."""
+    told = packages.already(one)
+    if told:
+        print(f"{told}; nothing to do.")
+    return bool(told)
+
+
+@lab_task(
+    name="the package, or several in one argument",
+    system="system packages instead",
+    no_live="leave the running lab as it is",
+    no_build="change the requirement files only; the next `up` builds",
+)
+def remove_package(
+    c: Context, name: str, system: bool = False, no_live: bool = False, no_build: bool = False
+) -> None:
+    """Take a package out, with what only it needed."""
+    help_instead("remove-package", name)
+    wanted = requirements.debian_names(name) if system else requirements.names(name)
+    options = Options(live=not no_live, build=not no_build)
+    lab = ready()
+    with alone(lab, "remove-package"):
+        phases = Phases()
+        if system:
+            refuse_absent(wanted, packages.system(), "docker/apt.txt")
+            rest = [one for one in packages.system() if one not in wanted]
+            report(lab, packages.set_system(lab, rest, options, phases), phases)
+            return
+        packages.refuse_unasked(lab, wanted)
+        changed = packages.remove(lab, wanted, options, phases)
+        report(lab, changed, phases)
+        for kept in (one for one in wanted if one in packages.locked()):
+            others = ", ".join(packages.needed_by(kept, live.in_image(lab))) or "another package"
+            print(f"{kept} stays in the image: {others} needs it.")
+
+
+def refuse_absent(names: Sequence[str], there: Sequence[str], where: str) -> None:
+    absent = [name for name in names if name not in there]
+    if absent:
+        raise LabError(
+            f"{', '.join(absent)}: not in {where}",
+            fix="invoke packages (shows what was asked for)",
+            code=Code.PACKAGE_UNKNOWN,
+        )
+
+
+def report(lab: Stack, changed: Changed, phases: Phases) -> None:
+    """What changed, where, and how long each phase took."""
+    if changed.rows:
+        show_difference(changed.rows)
+    table = Table(title="phases")
+    for heading in phases.seconds:
+        table.add_column(heading, justify="right")
+    table.add_row(*(f"{taken:.1f} s" for taken in phases.seconds.values()))
+    Console().print(table)
+    if changed.live:
+        print("In the running lab now; a module that a kernel has loaded stays until it restarts.")
+    if not changed.built:
+        print("The image is as it was: the next `invoke up` builds it.")
+    elif stack.to_recreate(lab):
+        print("The image has it, too: the next `invoke up` takes it.")
+
+
+def show_difference(rows: Sequence[tuple[str, str, str]]) -> None:
+    table = Table()
+    for heading in ("package", "before", "now"):
+        table.add_column(heading)
+    for name, before, now in rows:
+        table.add_row(name, before or "-", now or "-")
+    Console().print(table)
+
+
+@lab_task(json_="as JSON, for programs")
+def packages_(c: Context, json_: bool = False) -> None:
+    """Show what is asked for, locked, built and running."""
+    lab = ready()
+    rows = packages.overview(live.in_image(lab), live.in_lab(lab))
+    if json_:
+        print(json.dumps(rows, indent=2))
+        return
+    table = Table(title=lab.settings.project)
+    headings = ("package", "asked for", "locked", "image", "running", "note")
+    for heading in headings:
+        table.add_column(heading)
+    for row in rows:
+        table.add_row(*(row[heading] for heading in headings))
+    Console().print(table)
+    for problem in locks.stale(packages.DOCKER):
+        print(f"{problem}: invoke lock")
+
+
+@lab_task(yes="do not ask")
+def capture(c: Context, yes: bool = False) -> None:
+    """Keep what was installed by hand in the running lab."""
+    lab = ready()
+    require_up(lab)
+    with alone(lab, "capture"):
+        running, image = live.in_lab(lab), live.in_image(lab)
+        names = live.by_hand(running, image)
+        found = live.named(running, names)
+        if not found:
+            print("Nothing was installed by hand.")
+            return
+        print("Installed by hand: " + ", ".join(f"{n} {running[n].version}" for n in names))
+        wanted = requirements.parse(" ".join(found.values()), ROOT)
+        if not asker(yes)(f"Add {', '.join(found)} for good?"):
+            raise LabError(
+                "nothing was added",
+                fix="invoke capture --yes (or answer y)",
+                code=Code.CONSENT,
+            )
+        phases = Phases()
+        hold = {name: running[name].version for name in names if not running[name].url}
+        report(lab, packages.add(lab, wanted, Options(), phases, hold), phases)
+
+
+@lab_task(
+    check="only say whether a lock is stale; needs no engine",
+    all_="also the base's locks, TensorBoard's and the tools'",
+)
+def lock(c: Context, check: bool = False, all_: bool = False) -> None:
+    """Bring the locks up to date, and show what moved."""
+    if check:
+        problems = [*locks.stale(packages.DOCKER), *packages.stale_tools()]
+        if problems:
+            raise refusals.stale(problems)
+        print("Every lock holds what was asked for.")
+        return
+    lab = ready()
+    with alone(lab, "lock"):
+        phases = Phases()
+        report(lab, packages.refresh(lab, all_, phases), phases)
+        if all_:
+            show_difference(packages.refresh_tools())
 
 
 @lab_task(json_="as JSON, for programs")
@@ -380,7 +588,7 @@ def shell_(c: Context, service: str = "jupyter") -> None:
 
 @lab_task()
 def run(c: Context) -> None:
-    """Run a command in the lab's image: invoke run -- python train.py"""
+    """Run in the lab's image: invoke run -- python train.py"""
     command = sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []
     if not command:
         raise LabError(
@@ -388,7 +596,7 @@ def run(c: Context) -> None:
         )
     lab, why = started_or_decided()
     if stack.stale(lab):
-        with stack.alone("run"):
+        with alone(lab, "run"):
             print_seconds("built", refreshed_build(lab, why))
     finish(lab.attach("run", "--rm", "--no-deps", *no_terminal(), "jupyter", *command))
 
@@ -400,8 +608,7 @@ def started_or_decided() -> tuple[Stack, str]:
     """
     lab = ready()
     if stack.running(lab).get("jupyter", {}).get("State") == "running":
-        choice = probe.running(lab)
-        return replace(lab, overlays=probe.overlays(choice) if choice else ()), "the image has it"
+        return lab, "the image has it"
     decision = decided()
     return decision.lab, decision.build.reason
 
@@ -422,6 +629,11 @@ for verb, body in {
     "build": build,
     "up": up,
     "down": down,
+    "add-package": add_package,
+    "remove-package": remove_package,
+    "packages": packages_,
+    "capture": capture,
+    "lock": lock,
     "clean": clean,
     "status": status,
     "doctor": doctor,

@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from labcrate import gpu, nvidia, pytorch, shell, signatures, stack
@@ -57,17 +58,24 @@ def decide(settings: Settings, engine: Engine, mode: str = "") -> Decision:
         )
     bare = Stack(settings=settings)
     image = stack.backend(bare)
-    host = Host() if mode == "off" else nvidia.read()
+    # Of an engine elsewhere this machine knows nothing.
+    host = Host() if mode == "off" or engine.remote else nvidia.read()
 
     def cards_of(choice: Choice) -> Host:
         return far_host(bare, choice) if engine.remote and image else host
 
     choice, build, seen = decided(
-        mode, settings, engine, host, image=image, cards_of=cards_of, index=index_answers
+        mode,
+        settings,
+        engine,
+        host,
+        image=image,
+        cards_of=cards_of,
+        index=partial(index_answers, arm(engine)),
     )
     stamp = json.dumps([choice.overlay, choice.devices, seen.driver, build.backend])
     if mode == "auto" and choice.overlay and (cause := failed(bare, stamp)):
-        choice = Choice(reason=f"its proof failed ({cause}); `invoke up --gpu on` tries again")
+        choice = Choice(reason=f"{cause}; `invoke up --gpu on` tries again")
     lab = replace(bare, overlays=overlays(choice), torch_backend=build.backend)
     return Decision(mode=mode, choice=choice, build=build, stamp=stamp, lab=lab)
 
@@ -95,7 +103,7 @@ def decided(
             driver=seen.driver,
             image=image,
             index_answers=index,
-            arm=engine.architecture in ("aarch64", "arm64"),
+            arm=arm(engine),
         )
 
     choice = gpu.choose(mode, devices, engine, host)
@@ -129,15 +137,24 @@ def far_host(bare: Stack, choice: Choice) -> Host:
     return Host(cards=cards, smi=said, smi_found=True)
 
 
-def index_answers() -> bool:
-    """Whether PyTorch's own index gives this template's torch for a CPU, asked through uv."""
+def arm(engine: Engine) -> bool:
+    return engine.architecture in ("aarch64", "arm64")
+
+
+def index_answers(arm: bool) -> bool:
+    """Whether PyTorch's own index gives this template's torch for a CPU, asked through uv.
+
+    Asked for the image's Python and the engine's processor; this machine's may be others.
+    """
+    platform = f"{'aarch64' if arm else 'x86_64'}-unknown-linux-gnu"
     pins = (ROOT / "docker" / "torch.in").read_text(encoding="utf-8")
-    options = ("--no-deps", "--no-header", "--quiet", "--python-version", IMAGE_PYTHON)
+    target = ("--python-version", IMAGE_PYTHON, "--python-platform", platform)
+    options = ("--torch-backend", "cpu", "--no-deps", "--no-header", "--quiet", *target)
     answer = shell.capture(
-        (sys.executable, "-m", "uv", "pip", "compile", "-", "--torch-backend", "cpu", *options),
+        (sys.executable, "-m", "uv", "pip", "compile", "-", *options),
         stdin=pins,
         timeout_s=INDEX_S,
-        extra_env={"UV_HTTP_RETRIES": "0"},
+        extra_env={"UV_HTTP_RETRIES": "0", "UV_PYTHON_DOWNLOADS": "never"},
     )
     return answer.ok and "+cpu" in answer.stdout
 
@@ -150,7 +167,8 @@ def overlays(choice: Choice) -> tuple[str, ...]:
     if not text:
         return (f"compose/{choice.overlay}.yaml",)
     STATE.mkdir(exist_ok=True)
-    LISTED.write_text(text, encoding="utf-8")
+    if not LISTED.exists() or LISTED.read_text(encoding="utf-8") != text:
+        LISTED.write_text(text, encoding="utf-8")
     return (str(LISTED.relative_to(ROOT)),)
 
 
@@ -184,11 +202,12 @@ def refused(lab: Stack, said: str) -> LabError | None:
 
 
 def as_is(settings: Settings) -> Stack:
-    """The lab with nothing to decide: as its image was built. Its GPU, if any, is not named."""
+    """The lab with nothing to decide: as its image was built, with the GPU that it runs with."""
     bare = Stack(settings=settings)
-    built = stack.backend(bare)
     setting = settings.torch_backend
-    return replace(bare, torch_backend=(built or "pypi") if setting == "auto" else setting)
+    built = stack.backend(bare) or "pypi" if setting == "auto" else setting
+    choice = running(bare)
+    return replace(bare, overlays=overlays(choice) if choice else (), torch_backend=built)
 
 
 def record() -> dict[str, Any]:
@@ -201,7 +220,7 @@ def record() -> dict[str, Any]:
 
 def remember(lab: Stack, stamp: str, cause: str) -> None:
     """Keep what the proof said ("" passed) with the container that runs now."""
-    payload = {"container": container(lab), "stamp": stamp, "cause": cause}
+    payload = {"container": container(lab), "stamp": stamp, "cause": cause.strip()}
     RECORD.write_text(json.dumps(payload, indent=2) + "\n", encoding="utf-8")
 
 

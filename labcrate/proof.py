@@ -30,7 +30,12 @@ from labcrate.shell import ROOT
 from labcrate.stack import Stack
 
 REPORTS = ROOT / "reports"
-SELECT = {"cpu": "not gpu", "gpu": "gpu", "quick": "quick"}
+SELECT = {
+    "cpu": ("/tests", "not gpu"),
+    "gpu": ("/tests/test_gpu.py", "gpu"),
+    "quick": ("/tests/test_gpu.py", "quick"),
+}
+"""Where in the container, and by what marker, the tests of each half are found."""
 
 QUICK_S = 120.0
 """Seconds for the quick half: 3 are usual, the first contact with eight cold cards takes tens."""
@@ -49,7 +54,8 @@ def arguments(lab: Stack, half: str, results: Path) -> tuple[str, ...]:
     plugins = ("-p", "no:cacheprovider", "-p", "no:logging")
     pytest = ("python", "-m", "pytest", *plugins, "--junitxml=/results/junit.xml")
     run = ("run", "--rm", "--no-deps", "--no-TTY", *names, *volumes, "jupyter")
-    return lab.compose(*run, *pytest, "/tests", "-m", SELECT[half])
+    where, marker = SELECT[half]
+    return lab.compose(*run, *pytest, where, "-m", marker)
 
 
 @contextmanager

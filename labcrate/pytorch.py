@@ -66,7 +66,7 @@ def choose(
 ) -> Build:
     """The build for this lab, or an error where none can work.
 
-    setting: TORCH_BACKEND. cards: those the lab will see; driver: theirs; both empty where nobody
+    setting: TORCH_BACKEND. cards: those the lab will see; driver: theirs; empty where nobody
     knows. image: the build that the existing image holds, "" without one. index_answers: asks
     whether PyTorch's own index can be reached; called only when nothing is built.
     """
@@ -76,7 +76,7 @@ def choose(
     kept = "pypi" if image == "auto" else image
     if not gpu:
         return _for_cpu(kept, index_answers)
-    if not cards or not driver:
+    if not driver:
         if kept in NEEDS:
             return Build(backend=kept, reason="the image has it; the driver is not known yet")
         return Build(backend="pypi", reason="CUDA 13; the driver is not known yet")

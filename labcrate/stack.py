@@ -7,7 +7,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +33,7 @@ SOURCES = {
         "freeze.py",
         "jupyter_server_config.py",
         "overrides.json",
+        "inside.py",
         "apt.txt",
         "packages.lock",
     ),
@@ -66,11 +67,11 @@ class Stack:
         digests = {f"LAB_{name.upper()}_INPUTS": self.inputs(name) for name in SERVICES}
         return {"TORCH_BACKEND": self.torch_backend, **digests}
 
-    def inputs(self, service: str) -> str:
+    def inputs(self, service: str, folder: Path = ROOT / "docker") -> str:
         """A digest of all that a service's image is built from: sources and arguments."""
         digest = hashlib.sha256()
         for name in SOURCES[service]:
-            digest.update(name.encode() + b"\0" + (ROOT / "docker" / name).read_bytes() + b"\0")
+            digest.update(name.encode() + b"\0" + (folder / name).read_bytes() + b"\0")
         backend = self.torch_backend if service == "jupyter" else ""
         own = (self.settings.base_image, self.settings.uid, self.settings.gid, backend)
         digest.update(repr(own).encode())
@@ -96,9 +97,9 @@ class Stack:
         return f"{self.settings.project}/{service}"
 
 
-def model(stack: Stack) -> dict[str, Any]:
+def model(stack: Stack, extra_env: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Compose's own resolved model: what it would run, whatever .env and overlays say."""
-    answer = stack.ask("config", "--format", "json")
+    answer = shell.capture(stack.compose("config", "--format", "json"), extra_env=extra_env)
     if not answer.ok:
         raise LabError(
             f"Compose refuses the configuration: {answer.stderr.strip()}",
@@ -179,6 +180,41 @@ def start_failure(said: str, logs: str) -> LabError:
     return LabError(f"{known.problem}:\n{text}", fix=known.fix, code=known.code)
 
 
+def buildx(stack: Stack, service: str, context: Path, target: str, output: Sequence[str]) -> None:
+    """Build one stage from another context than docker/, as Compose would build it from there."""
+    command = buildx_argv(model(stack, stack.build_env), service, context, target, output)
+    done = shell.stream(command, line=Progress().line, quiet=True)
+    (STATE / "build.log").write_text(done.stdout, encoding="utf-8")
+    if not done.ok:
+        raise build_failure("\n".join(done.stdout.splitlines()[-25:]))
+
+
+def buildx_argv(
+    resolved: Mapping[str, Any], service: str, context: Path, target: str, output: Sequence[str]
+) -> tuple[str, ...]:
+    """The build of a service in Compose's resolved model, as a command of Buildx."""
+    build = resolved["services"][service]["build"]
+    flags: list[str] = []
+    for name, value in build.get("args", {}).items():
+        # An argument without a value is taken from the environment, as with Compose.
+        flags += ["--build-arg", name if value is None else f"{name}={value}"]
+    for name, place in build.get("additional_contexts", {}).items():
+        flags += ["--build-context", f"{name}={place}"]
+    for secret in build.get("secrets", ()):
+        name = secret["source"]
+        flags += ["--secret", f"id={name},src={resolved['secrets'][name]['file']}"]
+    for name, value in build.get("labels", {}).items():
+        flags += ["--label", f"{name}={value}"]
+    head = ("docker", "buildx", "build", "--progress", "plain", "--target", target)
+    return (*head, *flags, *output, str(context))
+
+
+def image_id(name: str) -> str:
+    """The id of an image; empty where there is none of that name."""
+    answer = shell.capture(("docker", "image", "inspect", "--format", "{{.Id}}", name))
+    return answer.stdout.strip() if answer.ok else ""
+
+
 def drop_superseded(project: str) -> None:
     """Remove the images that rebuilds left without a name, but those that a container uses."""
     nameless = ("docker", "image", "ls", "--quiet", "--no-trunc", "--filter", "dangling=true")
@@ -188,27 +224,32 @@ def drop_superseded(project: str) -> None:
 
 
 class Progress:
-    """BuildKit's plain log, cut down to one line for each step and download."""
+    """BuildKit's plain log, cut down to the named steps of the Dockerfile that took time."""
 
-    STEP = re.compile(r"^#(\d+) \[([^]]+)\] (.*)")
-    SAID = re.compile(r"^#\d+ [\d.]+ ((?:Resolved|Prepared|Installed|Downloading|Bytecode).*)")
-    DONE = re.compile(r"^#(\d+) (DONE [\d.]+s|CACHED|ERROR.*|CANCELED)")
+    STEP = re.compile(r"^#(\d+) \[[^]]+\] .*: labcrate '([^']+)'")
+    EXPORT = re.compile(r"^#(\d+) (?:\[(\w+)\] )?(exporting to \w+)")
+    SAID = re.compile(r"^#\d+ [\d.]+ ((?:Prepared|Installed|Downloading) .*)")
+    DONE = re.compile(r"^#(\d+) (?:DONE ([\d.]+)s|(CACHED|ERROR|CANCELED))")
 
     def __init__(self) -> None:
         self.steps: dict[str, str] = {}
-        self.shown: set[str] = set()
 
     def line(self, text: str) -> None:
         if step := self.STEP.match(text):
-            stage, what = step[2].split()[-2:], step[3]
-            name = f"{' '.join(step[2].split())}: {' '.join(what.split())[:60]}"
-            if step[1] not in self.steps and "internal" not in stage:
-                self.steps[step[1]] = name
+            self.steps.setdefault(step[1], step[2])
+        elif export := self.EXPORT.match(text):
+            self.steps.setdefault(export[1], f"{export[3]} {export[2] or ''}".rstrip())
         elif said := self.SAID.match(text):
-            print(f"      {said[1]}", flush=True)
+            print(f"          {said[1]}", flush=True)
         elif (done := self.DONE.match(text)) and done[1] in self.steps:
             name = self.steps.pop(done[1])
-            print(f"  {done[2]:<12} {name}", flush=True)
+            if done[3] == "ERROR":
+                print(f"   failed {name}", flush=True)
+            elif done[2] and float(done[2]) >= self.SHOWN_S:
+                print(f"  {float(done[2]):5.1f} s {name}", flush=True)
+
+    SHOWN_S = 0.1
+    """Seconds from which on a step is worth a line."""
 
 
 def running(stack: Stack) -> dict[str, dict[str, Any]]:
@@ -228,6 +269,14 @@ def up(stack: Stack) -> shell.Result:
     return shell.stream(
         stack.compose("up", "--detach", "--wait", "--wait-timeout", str(WAIT_S), "--no-build")
     )
+
+
+def to_recreate(stack: Stack) -> list[str]:
+    """The running services that the next `up` would replace, by Compose's own dry run."""
+    said = stack.ask("--dry-run", "up", "--detach", "--no-build").text
+    named = set(re.findall(r"Container (\S+)\s+Recreate\b", said))
+    rows = running(stack).items()
+    return [name for name, row in rows if row["Name"] in named and row["State"] == "running"]
 
 
 def held_ports(settings: Settings) -> Iterator[Problem]:
@@ -302,7 +351,8 @@ def alone(what: str) -> Iterator[None]:
     lock = filelock.FileLock(STATE / "lock")
     holder = STATE / "holder"
     try:
-        lock.acquire(timeout=0)
+        # Not 0: who took it this very moment has yet to leave its name.
+        lock.acquire(timeout=0.3)
     except filelock.Timeout:
         who = holder.read_text() if holder.exists() else "another task"
         print(f"Waiting for {who} in this clone (Ctrl-C to give up).", flush=True)
@@ -311,6 +361,7 @@ def alone(what: str) -> Iterator[None]:
         holder.write_text(f"`invoke {what}` (process {os.getpid()})")
         yield
     finally:
+        holder.unlink(missing_ok=True)
         lock.release()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 from pathlib import Path
@@ -232,3 +233,26 @@ def test_a_list_that_the_tasks_write(
         one.pop("deploy")
         one["labels"].pop(gpu.LABEL)
     assert some == every
+
+
+def test_buildx_builds_what_compose_would(tmp_path: Path) -> None:
+    """The same arguments, contexts, secrets and labels, from another folder."""
+    from labcrate import stack
+
+    resolved = model(tmp_path, HOST_WHEELS="/some/wheels")
+    context = tmp_path / "candidate"
+    argv = stack.buildx_argv(resolved, "jupyter", context, "final", ("--tag", "x"))
+    pairs = list(itertools.pairwise(argv))
+    build = resolved["services"]["jupyter"]["build"]
+    for name, value in build["args"].items():
+        assert ("--build-arg", name if value is None else f"{name}={value}") in pairs
+    assert ("--build-context", "wheels=/some/wheels") in pairs
+    secrets = [value for flag, value in pairs if flag == "--secret"]
+    assert [value.partition(",")[0] for value in secrets] == [
+        "id=pip.conf",
+        "id=uv.toml",
+        "id=ca.pem",
+    ]
+    assert ("--label", "dev.labcrate.project=lab-test-1") in pairs
+    assert argv[-1] == str(context)
+    assert VALUES["JUPYTER_TOKEN"] not in " ".join(argv)

@@ -63,18 +63,25 @@ def figures(request: pytest.FixtureRequest) -> Record:
 
 @pytest.fixture(scope="session")
 def cuda_report() -> dict[str, Any]:
-    """What PyTorch says of CUDA, asked once, with each warning that it gives on the way."""
+    """What PyTorch says of CUDA, asked once, with each warning that it gives on the way.
+
+    CUDA is initialized here: only then does PyTorch compare its kernels with the cards, and only
+    then does it count what CUDA sees. Before, it counts the cards that NVML sees, and those that
+    are cut into MIG instances count wrongly.
+    """
     import torch
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         available = torch.cuda.is_available()
+        try:
+            torch.cuda.init()
+            refused = []
+        except (AssertionError, RuntimeError) as error:
+            available, refused = False, str(error).splitlines()[:1]
         count = torch.cuda.device_count() if available else 0
-    return {
-        "available": available,
-        "count": count,
-        "warnings": [str(warning.message) for warning in caught],
-    }
+    said = [str(warning.message) for warning in caught]
+    return {"available": available, "count": count, "warnings": said, "refused": refused}
 
 
 @pytest.fixture
@@ -121,10 +128,28 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
         )
 
 
-def message(report: pytest.TestReport) -> str:
+def pytest_collectreport(report: pytest.CollectReport) -> None:
+    """A file that cannot even be imported has no tests to report."""
+    if report.failed:
+        RESULTS.append(
+            {
+                "test": report.nodeid,
+                "outcome": report.outcome,
+                "seconds": 0.0,
+                "message": message(report),
+            }
+        )
+
+
+def message(report: pytest.TestReport | pytest.CollectReport) -> str:
     """What failed, without the traceback; "" of a test that passed."""
     crash = getattr(report.longrepr, "reprcrash", None)
-    return crash.message if crash else report.longreprtext
+    if crash:
+        return str(crash.message)
+    said = report.longreprtext.strip().splitlines()
+    # A traceback marks the lines that say what happened with an E.
+    marked = [line.removeprefix("E").strip() for line in said if line.startswith("E ")]
+    return "\n".join(marked or said)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -13,6 +13,7 @@ import re
 import socket
 import warnings
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,8 @@ def causes() -> list[str]:
         found.append("CUDA_VISIBLE_DEVICES hides every device")
     if not list(Path("/dev").glob("nvidia[0-9]*")) and not Path("/dev/dxg").exists():
         found.append("the container has no GPU device (/dev/nvidia0): the engine gave it none")
+    elif not (Path("/dev/nvidia-uvm").exists() or Path("/dev/dxg").exists()):
+        found.append("/dev/nvidia-uvm is missing: `sudo modprobe nvidia_uvm` on the host makes it")
     try:
         ctypes.CDLL("libcuda.so.1")
     except OSError as error:
@@ -45,10 +48,9 @@ def causes() -> list[str]:
 def test_cuda_is_available(
     cuda_report: dict[str, Any], about: dict[str, Any], figures: Record
 ) -> None:
-    said = cuda_report["warnings"]
     if not cuda_report["available"]:
-        pytest.fail("no working CUDA: " + "; ".join([*causes(), *said]), pytrace=False)
-    assert said == [], "CUDA works, and PyTorch warns"
+        said = [*causes(), *cuda_report["refused"], *cuda_report["warnings"]]
+        pytest.fail("no working CUDA: " + "; ".join(said), pytrace=False)
     assert cuda_report["count"] > 0
     for index in range(cuda_report["count"]):
         properties = torch.cuda.get_device_properties(index)
@@ -72,6 +74,12 @@ def test_a_product_equals_the_cpus(cuda: int) -> None:
         torch.testing.assert_close((y @ y).cpu(), x @ x, rtol=1e-4, atol=1e-3)
 
 
+def test_pytorch_does_not_warn(cuda_report: dict[str, Any], cuda: int) -> None:
+    """Of a driver, of a card it has no kernels for. Not `quick`: it warns of cards that work, too,
+    where an older kernel runs on a newer card of the family."""
+    assert cuda_report["warnings"] == []
+
+
 def test_the_wheel_has_kernels_for_each_device(cuda: int) -> None:
     """sm_XY runs on the same major from minor Y up; compute_XY is compiled for anything newer."""
     listed = torch.cuda.get_arch_list()
@@ -86,9 +94,17 @@ def test_the_wheel_has_kernels_for_each_device(cuda: int) -> None:
         assert native or ptx, f"device {index} is sm_{have}; the wheel has {listed}"
 
 
+def has_bf16() -> bool:
+    """Units for bfloat16 came with Ampere; before, libraries emulate some operations or refuse."""
+    return torch.cuda.get_device_capability() >= (8, 0)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 def test_matmul(cuda: int, timed: Timed, figures: Record, dtype: torch.dtype) -> None:
     """TFLOP/s of an n x n product, 2 n^3 operations, and its values against the CPU's."""
+    if dtype is torch.bfloat16 and not has_bf16():
+        figures(dtype=str(dtype), tflops="none: this card has no units for it")
+        return
     n = 4096
     torch.manual_seed(0)
     small = torch.randn(512, 512)
@@ -111,7 +127,8 @@ def test_tf32_is_an_explicit_choice(cuda: int, timed: Timed, figures: Record) ->
         torch.testing.assert_close((big @ big)[:64].double(), exact, rtol=0.05, atol=0.5)
     finally:
         torch.set_float32_matmul_precision(before)
-    figures(dtype="tf32", ms=1e3 * seconds, tflops=2 * 4096**3 / seconds / 1e12)
+    unit = "tf32" if has_bf16() else "float32: this card has no TF32"
+    figures(dtype=unit, ms=1e3 * seconds, tflops=2 * 4096**3 / seconds / 1e12)
 
 
 def test_convolution_forward_and_backward(cuda: int, timed: Timed, figures: Record) -> None:
@@ -125,7 +142,8 @@ def test_convolution_forward_and_backward(cuda: int, timed: Timed, figures: Reco
     gradient = layer.weight.grad.clone()
     layer.zero_grad()
     on_gpu = layer.to("cuda")
-    with torch.backends.cudnn.flags(allow_tf32=False):
+    # The other defaults of flags() are not the library's own: its `enabled` is False.
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         output = on_gpu(x.to("cuda"))
         output.square().mean().backward()
     torch.testing.assert_close(output.detach().cpu(), expected.detach(), rtol=1e-3, atol=1e-3)
@@ -137,8 +155,11 @@ def test_convolution_forward_and_backward(cuda: int, timed: Timed, figures: Reco
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
-def test_autocast_training_follows_the_cpu(cuda: int, dtype: torch.dtype) -> None:
+def test_autocast_training_follows_the_cpu(cuda: int, figures: Record, dtype: torch.dtype) -> None:
     """Twenty steps under autocast end near the loss that float32 on the CPU ends at."""
+    if dtype is torch.bfloat16 and not has_bf16():
+        figures(dtype=str(dtype), loss="none: this card has no units for it")
+        return
 
     def train(device: str) -> float:
         torch.manual_seed(0)
@@ -162,14 +183,21 @@ def test_autocast_training_follows_the_cpu(cuda: int, dtype: torch.dtype) -> Non
 
 
 def test_compile_runs_a_triton_kernel(cuda: int) -> None:
-    from torch._inductor.utils import run_and_get_code
+    """Compiled now, and not taken from the cache that the home volume keeps."""
+    from torch._inductor.utils import fresh_cache, run_and_get_code
 
     def function(x: torch.Tensor) -> torch.Tensor:
         return torch.nn.functional.gelu(x) * 2 + x.sin()
 
     torch.manual_seed(0)
     x = torch.randn(10_000, device="cuda")
-    result, code = run_and_get_code(torch.compile(function), x)
+    if torch.cuda.get_device_capability() < (7, 0):
+        # Triton knows Volta and newer; on an older card it must say so and not compute wrongly.
+        with pytest.raises(Exception, match="too old to be supported by the triton"):
+            torch.compile(function)(x)
+        return
+    with fresh_cache():
+        result, code = run_and_get_code(torch.compile(function), x)
     assert "triton" in "".join(code)
     torch.testing.assert_close(result.cpu(), function(x.cpu()), rtol=1e-4, atol=1e-4)
 
@@ -215,7 +243,9 @@ def reduce_on(rank: int, world: int, port: int) -> None:
 
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     torch.cuda.set_device(rank)
-    dist.init_process_group("nccl", rank=rank, world_size=world)
+    # A hang is a failure too, long before the ten minutes that are the default.
+    limit = timedelta(seconds=60)
+    dist.init_process_group("nccl", rank=rank, world_size=world, timeout=limit)
     try:
         value = torch.full((1024,), float(rank + 1), device="cuda")
         dist.all_reduce(value)
@@ -226,7 +256,8 @@ def reduce_on(rank: int, world: int, port: int) -> None:
 
 
 def test_nccl_reduces_over_every_device(cuda: int) -> None:
-    """One process a device. A MIG instance counts as one device, and CUDA shows a process one."""
+    """One process a device. Of all MIG instances CUDA shows one to a process, so that is the count:
+    NCCL does not join instances of one card."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from clone import ROOT, Lab, copy_tree, said
+from machine import Machine, base_image, start_machine
 
 from labcrate import settings
 
@@ -59,3 +61,15 @@ def up_lab(lab: Lab) -> Lab:
     ):
         lab.invoke("up")
     return lab
+
+
+@pytest.fixture(scope="session")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """One machine for the whole run: two minutes to make, and each module sets it up anew."""
+    made = start_machine(base_image(), tmp_path_factory.mktemp("machine"))
+    try:
+        yield made
+    finally:
+        subprocess.run(
+            ["docker", "rm", "--force", "--volumes", made.name], check=True, capture_output=True
+        )

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from clone import ROOT, Lab
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -52,7 +53,8 @@ def find(browser: webdriver.Chrome, css: str, text: str = "", timeout: float = 6
                 return element
         return None
 
-    waiting = WebDriverWait(browser, timeout, ignored_exceptions=None)
+    # The page redraws while it is searched: an element that went stale is looked for again.
+    waiting = WebDriverWait(browser, timeout, ignored_exceptions=[StaleElementReferenceException])
     found: WebElement = waiting.until(search, f"no {css} with {text!r}")
     return found
 

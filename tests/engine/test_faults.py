@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from clone import said
-from machine import CLONE, Machine, base_image, start_machine
+from machine import CLONE, Machine
 
 from labcrate.errors import Code
 
 INDEX = Path(__file__).with_name("broken_index.py")
 KEEP = "notebooks/kept.ipynb"
-
-
-@pytest.fixture(scope="module")
-def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    made = start_machine(base_image(), tmp_path_factory.mktemp("machine"))
-    try:
-        yield made
-    finally:
-        subprocess.run(
-            ["docker", "rm", "--force", "--volumes", made.name], check=True, capture_output=True
-        )
 
 
 @pytest.fixture

@@ -64,6 +64,7 @@ MISMATCH = replace(
     smi="Failed to initialize NVML: Driver/library version mismatch\nNVML library version: 580.95",
 )
 SMI_FAILS = replace(DRIVEN, cards=(), smi="No devices were found")
+SMI_WARNS = replace(DRIVEN, smi="WARNING: infoROM is corrupted at gpu 0000:02:00.0")
 PODMAN = {"buildahVersion": "1.33.7"}
 
 
@@ -89,6 +90,7 @@ PODMAN = {"buildahVersion": "1.33.7"}
             "gpu-runtime",
         ),
         (engine(runtime=True), DRIVEN, "gpu-runtime"),
+        (engine("all"), SMI_WARNS, "gpu-cdi"),
         (engine(runtime=True), HOOKED, "gpu-runtime"),
         (engine(runtime=True, SecurityOptions=["name=rootless"]), DRIVEN, "gpu-runtime"),
         (engine(runtime=True, host="tcp://10.0.0.5:2376"), BARE, "gpu-runtime"),

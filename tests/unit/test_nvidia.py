@@ -63,7 +63,9 @@ def test_cards(
     assert all(card.uuid.startswith("GPU-") for card in cards)
 
 
-@pytest.mark.parametrize("text", ["", NO_FIELD, MISMATCH, NO_DRIVER, NO_DEVICES, CORRUPT])
+@pytest.mark.parametrize(
+    "text", ["", "0, GPU-cut\n", NO_FIELD, MISMATCH, NO_DRIVER, NO_DEVICES, CORRUPT]
+)
 def test_what_is_no_card(text: str) -> None:
     assert nvidia.parse_smi(text) == ()
 

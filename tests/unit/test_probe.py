@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from test_gpu import BARE, DRIVEN, MISMATCH, cards, engine
 from test_settings import GOOD
 
-from labcrate import probe, proof, settings, stack
+from labcrate import probe, proof, settings, shell, stack
 from labcrate.engine import Engine
 from labcrate.errors import Code, LabError
 from labcrate.gpu import Choice
@@ -111,6 +112,42 @@ def test_the_files_that_compose_gets(
     lab = Stack(settings=settings.build({**GOOD, "COMPOSE_FILE": files}), overlays=overlays)
     base = ("--env-file", ".env", *options) if options else ()
     assert lab.compose("ps") == ("docker", "compose", *base, "ps")
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "answers"),
+    [
+        (0, "torch==2.14.0+cpu\ntorchvision==0.29.0+cpu\n", True),
+        # A mirror in place of PyTorch's own index has no such builds.
+        (0, "torch==2.14.0\ntorchvision==0.29.0\n", False),
+        (2, "", False),
+        (124, "", False),
+    ],
+)
+def test_pytorchs_index_answers_with_builds_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, code: int, said: str, answers: bool
+) -> None:
+    asked: list[tuple[str, ...]] = []
+
+    def capture(argv: tuple[str, ...], **options: Any) -> shell.Result:
+        asked.append(argv)
+        assert options["stdin"].startswith("torch==")
+        assert options["timeout_s"] <= 3
+        return shell.Result(argv=argv, returncode=code, stdout=said, stderr="")
+
+    monkeypatch.setattr(shell, "capture", capture)
+    assert probe.index_answers(arm=True) is answers
+    assert "aarch64-unknown-linux-gnu" in asked[0]
+
+
+def test_an_index_that_is_not_there_is_noticed_in_time() -> None:
+    """The real uv, with a proxy that leads nowhere."""
+    started = time.monotonic()
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("HTTPS_PROXY", "ALL_PROXY"):
+            patch.setenv(name, "http://127.0.0.1:9")
+        assert probe.index_answers(arm=False) is False
+    assert time.monotonic() - started < 4
 
 
 @pytest.fixture

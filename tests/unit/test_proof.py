@@ -1,68 +1,61 @@
-"""The GPU proof's results as a page for a CI job's summary."""
+"""How the tests of the image are run, and how their results are shown."""
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
-from labcrate import proof
-from labcrate.shell import ROOT
+import pytest
+from test_settings import GOOD
 
-RESULTS: dict[str, Any] = {
-    "torch": "2.14.0+cu130",
+from labcrate import proof, settings
+from labcrate.stack import Stack
+
+LAB = Stack(settings=settings.build(GOOD), overlays=("compose/gpu-cdi.yaml",))
+
+RESULTS = {
+    "torch": "2.14.0",
     "cuda": "13.0",
     "driver": "580.95.05",
-    "devices": [{"name": "NVIDIA H100 80GB HBM3"}],
+    "devices": [{"name": "NVIDIA H100 80GB HBM3", "capability": "9.0", "memory_gb": 85.0}],
     "results": [
-        {
-            "test": "test_matmul[torch.float32]",
-            "outcome": "passed",
-            "seconds": 1.234,
-            "message": "",
-        },
-        {
-            "test": "test_nccl",
-            "outcome": "failed",
-            "seconds": 0.5,
-            "message": "RuntimeError: <a | b>\nsecond line",
-        },
+        {"test": "test_bandwidth", "outcome": "passed", "seconds": 1.25, "message": ""},
+        {"test": "test_compile", "outcome": "failed", "seconds": 0.5, "message": "no compiler"},
     ],
-    "figures": [
-        {"test": "test_matmul[torch.float32]", "n": 4096, "tflops": 51.2345},
-        {"test": "test_matmul[torch.float32]", "n": 8192, "tflops": 50.0},
-    ],
+    "figures": [{"test": "test_bandwidth", "host_to_device_gbps": 51.23456, "n": 7}],
 }
 
 
-def test_the_summary_is_a_table_of_outcomes_and_figures() -> None:
-    lines = proof.summary(RESULTS).splitlines()
-    assert lines[0] == (
-        "## NVIDIA H100 80GB HBM3 (driver 580.95.05, CUDA 13.0, torch 2.14.0+cu130)"
-    )
-    assert lines[4] == (
-        "| test_matmul[torch.float32] | passed | 1.23 | n=4096  tflops=51.23<br>n=8192  tflops=50 |"
-    )
-    assert lines[5] == "| test_nccl | failed | 0.50 | RuntimeError: &lt;a \\| b> |"
-    assert len(lines) == 6
+@pytest.mark.parametrize(
+    ("half", "where", "marker"),
+    [
+        ("cpu", "/tests", "not gpu"),
+        ("gpu", "/tests/test_gpu.py", "gpu"),
+        ("quick", "/tests/test_gpu.py", "quick"),
+    ],
+)
+def test_each_half_runs_its_tests_with_the_labs_overlay(half: str, where: str, marker: str) -> None:
+    command = proof.arguments(LAB, half, Path("/results"))
+    assert command[-3:] == (where, "-m", marker)
+    assert "compose/gpu-cdi.yaml" in command
+    assert "/results:/results" in command
 
 
-def test_a_proof_that_never_ran_says_so(tmp_path: Path) -> None:
-    """Also as CI calls it, on a report that is not there."""
-    assert proof.summary({}).startswith("**No results**")
-    done = run(str(tmp_path / "none.json"))
-    assert (done.returncode, done.stdout) == (0, proof.summary({}))
+def test_results_are_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    proof.show(RESULTS)
+    shown = capsys.readouterr().out
+    for text in ("NVIDIA H100 80GB HBM3", "driver 580.95.05", "test_compile", "failed", "1.25"):
+        assert text in shown
+    assert "host_to_device_gbps=51.23" in " ".join(shown.split())
 
 
-def test_the_command_reads_a_report(tmp_path: Path) -> None:
-    path = tmp_path / "gpu_smoke.json"
-    path.write_text(json.dumps(RESULTS))
-    assert run(str(path)).stdout == proof.summary(RESULTS)
-    assert run().returncode == 2
+def test_no_results_are_no_gpu(capsys: pytest.CaptureFixture[str]) -> None:
+    proof.show({})
+    assert "no GPU" in capsys.readouterr().out
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "labcrate.proof", "summary", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+def test_a_half_that_is_none_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["proof", "both"])
+    assert proof.main() == 2
+    assert "labcrate.proof gpu" in capsys.readouterr().out

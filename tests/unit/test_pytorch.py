@@ -34,7 +34,7 @@ def build(
         setting,
         gpu=True,
         cards=cards(*texts, driver=driver),
-        driver=driver if texts else "",
+        driver=driver,
         image=image,
         index_answers=never,
         arm=arm,
@@ -65,6 +65,9 @@ def never() -> bool:
         ("535.183.01", [P100], "cu126"),
         ("525.60.13", [T4], "cu126"),
         ("535.183.01", [SECRETIVE], "cu126"),
+        # A loaded driver, and no nvidia-smi to tell of its cards.
+        ("580.95.05", [], "pypi"),
+        ("535.183.01", [], "cu126"),
     ],
 )
 def test_what_suits(driver: str, texts: list[str], backend: str) -> None:
@@ -140,6 +143,13 @@ def test_without_a_gpu_every_image_stays_and_nobody_is_asked(image: str) -> None
         "auto", gpu=False, cards=(), driver="", image=image, index_answers=never
     )
     assert chosen.backend == image
+
+
+def test_an_image_built_by_hand_holds_the_registrys_build() -> None:
+    chosen = pytorch.choose(
+        "auto", gpu=False, cards=(), driver="", image="auto", index_answers=never
+    )
+    assert chosen.backend == "pypi"
 
 
 @pytest.mark.parametrize(("answers", "backend"), [(True, "cpu"), (False, "pypi")])

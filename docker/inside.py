@@ -1,0 +1,142 @@
+"""What the tasks ask inside an image or a running lab. Standard library only; answers are JSON.
+
+inside.py installed           every distribution that is there
+inside.py resolve OUT         what packages.in adds to this image, as a lock; the answer is a file
+inside.py verify NAME ...     whether the base is unmoved, the lock installed, each NAME importable
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent if "__file__" in globals() else Path()
+CONSTRAINTS = Path("/opt/lab/constraints.txt")
+IMPORT_S = 120
+"""Seconds one package may take to import; transformers with torch takes about 3."""
+
+
+def normal(name):
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def installed():
+    """name -> version, URL it came from, what it needs, whether somebody asked for it by name."""
+    found = {}
+    for one in metadata.distributions():
+        direct = json.loads(one.read_text("direct_url.json") or "{}")
+        commit = direct.get("vcs_info", {})
+        url = direct.get("url", "")
+        if commit:
+            url = f"{commit['vcs']}+{url}@{commit['commit_id']}"
+        requested = one.read_text("REQUESTED") is not None
+        plain = [need for need in one.requires or () if "extra ==" not in need]
+        needs = sorted({normal(re.match(r"[\w.-]+", need)[0]) for need in plain})
+        about = {"version": one.version, "requested": requested, "url": url, "needs": needs}
+        found[normal(one.metadata["Name"])] = about
+    return found
+
+
+def pins(path):
+    """name -> version of the `name==version` lines of a lock."""
+    found = re.findall(r"^([A-Za-z0-9][\w.-]*)==([^\s;\\]+)", path.read_text(), re.MULTILINE)
+    return {normal(name): version for name, version in found}
+
+
+def uv(*arguments):
+    done = subprocess.run(["uv", "pip", *arguments], capture_output=True, text=True, cwd=HERE)
+    return done.returncode, done.stdout, done.stderr
+
+
+def resolve(target):
+    """Two questions to uv: what would be installed here, and which hashes that has.
+
+    A dry run counts what is installed, local version tags included, and `uv pip compile` does not.
+    """
+    # -c replaces UV_CONSTRAINT, so the base's own list is named again.
+    held = [part for path in (CONSTRAINTS, HERE / "keep.txt") for part in ("-c", str(path))]
+    code, _, said = uv("install", "--dry-run", "-r", "packages.in", *held)
+    lines = re.findall(r"^ \+ (\S+==\S+|\S+ @ \S+)$", said, re.MULTILINE)
+    moved = re.findall(r"^ - (.+)$", said, re.MULTILINE)
+    answer = {"ok": code == 0 and not moved, "said": said, "moved": moved, "lock": ""}
+    if answer["ok"] and lines:
+        exact = Path(target) / "wanted.txt"
+        exact.write_text("\n".join(lines) + "\n")
+        quiet = ("--no-deps", "--no-header", "--no-annotate", "--generate-hashes", "--quiet")
+        code, lock, said = uv("compile", *quiet, str(exact))
+        answer.update(ok=code == 0, lock=lock, said=said if code else answer["said"])
+        exact.unlink()
+    (Path(target) / "answer.json").write_text(json.dumps(answer))
+
+
+def modules(name):
+    """The modules that one distribution brings, by what it recorded of its files."""
+    top = {}
+    for path in metadata.files(name) or ():
+        first, ending = path.parts[0], path.suffix
+        if len(path.parts) > 1 and path.parts[1] == "__init__.py":
+            top[first] = True
+        elif len(path.parts) == 1 and (ending == ".py" or ".so" in path.suffixes):
+            top[first.partition(".")[0]] = True
+    return sorted(module for module in top if module.isidentifier() and not module.startswith("_"))
+
+
+def import_error(name):
+    """Why a distribution does not import, in a process of its own; empty when it does.
+
+    Of several modules one must import: packages ship tests and plugins that need more.
+    """
+    names = modules(name)
+    errors = []
+    for module in names:
+        try:
+            done = subprocess.run(
+                [sys.executable, "-c", f"import {module}"],
+                capture_output=True,
+                text=True,
+                timeout=IMPORT_S,
+                cwd="/",
+            )
+        except subprocess.TimeoutExpired:
+            errors.append(f"import {module} did not end within {IMPORT_S} s")
+            continue
+        if done.returncode == 0:
+            return ""
+        last = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
+        errors.append(f"import {module}: {last[0]}")
+    return "; ".join(errors)
+
+
+def verify(names):
+    here = {name: one["version"] for name, one in installed().items()}
+    base, lock = pins(CONSTRAINTS), pins(HERE / "packages.lock")
+    packages = (HERE / "apt.txt").read_text().splitlines()
+    system = [line.partition("#")[0].strip() for line in packages]
+    return {
+        "moved": {n: [v, here.get(n)] for n, v in base.items() if here.get(n) != v},
+        "missing": {n: [v, here.get(n)] for n, v in lock.items() if here.get(n) != v},
+        "absent": [n for n in names if normal(n) not in here],
+        "broken": {n: e for n in names if normal(n) in here and (e := import_error(n))},
+        "system": [n for n in system if n and not debian_has(n)],
+    }
+
+
+def debian_has(name):
+    query = ["dpkg-query", "--show", "--showformat=${db:Status-Status}", name]
+    return subprocess.run(query, capture_output=True, text=True).stdout == "installed"
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("UV_LINK_MODE", "copy")
+    match sys.argv[1:]:
+        case ["installed"]:
+            print(json.dumps(installed()))
+        case ["resolve", out]:
+            resolve(out)
+        case ["verify", *names]:
+            print(json.dumps(verify(names)))
+        case _:
+            sys.exit(__doc__)

@@ -1,0 +1,90 @@
+"""Requirement files and locks: what is pinned, what moved, what is stale."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from labcrate import locks, packages
+from labcrate.shell import ROOT
+
+LOCK = """# Made by the tasks from packages.in (0123456789abcdef): change that file, not this one.
+a==1.0 \\
+    --hash=sha256:aa \\
+    --hash=sha256:bb
+B_c==2.0+cpu ; sys_platform == 'linux' \\
+    --hash=sha256:cc
+only-mac==3.0 ; sys_platform == 'darwin' \\
+    --hash=sha256:dd
+git-one @ git+https://host/x@abc
+"""
+
+
+def test_pins_are_what_applies_in_the_image() -> None:
+    found = locks.pins(LOCK)
+    assert {name: pin.where for name, pin in found.items()} == {
+        "a": "1.0",
+        "b-c": "2.0+cpu",
+        "git-one": "git+https://host/x@abc",
+    }
+    assert found["git-one"].version == ""
+    assert found["a"].text.count("--hash") == 2
+    assert "".join(f"{pin.text}\n" for pin in found.values()).count("sha256") == 3
+
+
+def test_difference_tells_added_removed_and_moved() -> None:
+    before = locks.pins("a==1\nb==1\nc==1\n")
+    after = locks.pins("a==1\nb==2\nd==1\n")
+    assert locks.difference(before, after) == [("b", "1", "2"), ("c", "1", ""), ("d", "", "1")]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("a\nb>=2\n", "# note\nb >= 2   # why\n\na\n", True),
+        ("a\n", "a==1\n", False),
+        ("a\nb\n", "a\n", False),
+    ],
+)
+def test_digest_sees_what_is_asked_for(one: str, other: str, same: bool) -> None:
+    assert (locks.digest(one) == locks.digest(other)) is same
+    assert locks.made_from(locks.header("x.in", one)) == locks.digest(one)
+
+
+def test_our_own_locks_are_fresh() -> None:
+    """What `invoke lock --check` says in CI."""
+    assert list(locks.stale(ROOT / "docker")) == []
+    assert list(packages.stale_tools()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("packages.in", "transformers\neinops\n", "packages.lock was made from another"),
+        ("packages.in", "transformers<1\n", "transformers<1 is asked for, and"),
+        ("packages.in", "nowhere\n", "nowhere is asked for and not locked"),
+        ("base.in", "jupyterlab\n", "base.lock was made from another base.in"),
+        ("torch.in", "torch==1.0\n", "torch==1.0 is asked for, and 2."),
+        ("packages.lock", "", "packages.lock was made from another"),
+    ],
+)
+def test_stale_locks_are_told(tmp_path: Path, name: str, text: str, told: str) -> None:
+    docker = Path(shutil.copytree(ROOT / "docker", tmp_path / "docker"))
+    (docker / name).write_text(text)
+    assert any(told in problem for problem in locks.stale(docker)), list(locks.stale(docker))
+
+
+def test_what_the_base_holds_satisfies_packages_in(tmp_path: Path) -> None:
+    docker = Path(shutil.copytree(ROOT / "docker", tmp_path / "docker"))
+    source = (docker / "packages.in").read_text() + "numpy\n"
+    lock = (docker / "packages.lock").read_text().partition("\n")[2]
+    (docker / "packages.in").write_text(source)
+    (docker / "packages.lock").write_text(locks.header("packages.in", source) + lock)
+    assert list(locks.stale(docker)) == []
+
+
+def test_no_lock_names_an_index() -> None:
+    for path in (*(ROOT / "docker").glob("*.lock"), ROOT / "requirements.lock"):
+        assert "://" not in path.read_text(), path.name
