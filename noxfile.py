@@ -72,3 +72,10 @@ def smoke(session: nox.Session) -> None:
 def gpu_smoke(session: nox.Session) -> None:
     """Prove that torch.cuda works, inside the container. Fails where there is no GPU."""
     session.run(*PYTHON, "labcrate.proof", "gpu", *session.posargs)
+
+
+@nox.session(default=False)
+def bench(session: nox.Session) -> None:
+    """Adding a package against one pip line; writes the table in README.md. Some minutes."""
+    session.run(*PYTHON, "invoke", "setup")
+    session.run(sys.executable, "tests/bench/add_package.py", *session.posargs)

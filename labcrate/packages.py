@@ -7,6 +7,7 @@ holds is a constraint, and so is what the lock had, so that neither moves unaske
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +29,9 @@ from labcrate.shell import ROOT
 from labcrate.stack import Stack
 
 DOCKER = ROOT / "docker"
+UV = (sys.executable, "-m", "uv")
+"""The uv of this environment, whether its folder is on PATH or not."""
+
 NOTHING: Mapping[str, str] = {}
 
 
@@ -172,7 +176,7 @@ def compile_lock(folder: Path, name: str) -> None:
     below = [part for lower in locks.BELOW[name] for part in ("-c", f"{lower}.lock")]
     form = ("--universal", "--python-version", locks.PYTHON, "--generate-hashes")
     plain = ("--quiet", "--no-header", "--no-annotate")
-    command = ("uv", "pip", "compile", *form, *plain, *below, f"{name}.in")
+    command = (*UV, "pip", "compile", *form, *plain, *below, f"{name}.in")
     done = shell.capture(command, cwd=folder, timeout_s=300)
     if not done.ok:
         raise refusals.unresolved(f"{name}.in", done.stderr, base(), {})
@@ -200,7 +204,7 @@ def sdist(project: Path) -> Path:
     for old in target.glob("*"):
         old.unlink()
     form = ("--quiet", "--sdist", "--out-dir", str(target))
-    done = shell.capture(("uv", "build", *form, str(project)), timeout_s=300)
+    done = shell.capture((*UV, "build", *form, str(project)), timeout_s=300)
     made = sorted(target.glob("*.tar.gz"))
     if not done.ok or not made:
         raise LabError(
@@ -390,7 +394,7 @@ def refresh_tools() -> list[tuple[str, str, str]]:
     """Newer versions of the tools on this host; bootstrap.py installs them at its next call."""
     form = ("--universal", "--python-version", "3.11", "--generate-hashes")
     plain = ("--quiet", "--no-header", "--no-annotate")
-    done = shell.capture(("uv", "pip", "compile", *form, *plain, "-"), stdin="\n".join(tools()))
+    done = shell.capture((*UV, "pip", "compile", *form, *plain, "-"), stdin="\n".join(tools()))
     if not done.ok:
         raise refusals.unresolved("pyproject.toml", done.stderr, {}, {})
     rows = locks.difference(locks.pins(TOOLS.read_text()), locks.pins(done.stdout))

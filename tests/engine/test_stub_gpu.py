@@ -44,7 +44,8 @@ async def copy(reader, writer):
     while data := await reader.read(65536):
         writer.write(data)
         await writer.drain()
-    writer.close()
+    # Half closed: a command without input still has output to send.
+    writer.write_eof()
 
 async def one(reader, writer):
     up = await asyncio.open_unix_connection("/var/run/docker.sock")
@@ -180,8 +181,6 @@ def test_a_failed_proof_with_auto_is_told_and_ends_on_the_cpu(stub: Machine) -> 
     assert "on the CPU: the GPU is there and does not work" in again
     assert "`invoke up --gpu on` tries again" in again
     assert container(stub) == before, "the second `up` must leave kernels alone"
-    stub.invoke("down")
-    assert "through CDI" in stub.invoke("up").stdout, "a new lab tries the GPU anew"
 
 
 def test_a_failed_proof_with_on_ends_in_an_error_and_leaves_the_lab_up(stub: Machine) -> None:

@@ -1,0 +1,246 @@
+"""Measure `invoke add-package` against the same final stage written as one pip line.
+
+python tests/bench/add_package.py [PAIRS]
+
+Both start from the same base image and end with a rebuilt image; they take turns in one run, and
+what counts is the ratio of each pair. The table goes into README.md, every figure into
+docs/bench-packages.json.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "engine")]
+
+from clone import Lab  # noqa: E402
+from conftest import make_lab, remove_lab  # noqa: E402
+
+from labcrate import locks, stack  # noqa: E402
+from labcrate.packages import asked, locked  # noqa: E402
+
+CASES = {"einops": "pure Python", "sentencepiece": "a compiled wheel", "datasets": "pulls {} more"}
+GROWTH = (0, 10, 30, 60, 96)
+SMALL = (
+    "aiofiles alabaster altgraph arrow asgiref autopep8 backoff blinker boltons bottle "
+    "braceexpand bracex cachetools cattrs chardet colorlog commonmark cssselect dacite "
+    "decorator defusedxml deprecated dictdiffer distro docutils dominate easydict editables "
+    "emoji execnet first flatdict frozendict funcy furl gitdb humanfriendly hyperlink "
+    "iniconfig isodate itsdangerous jmespath jsonpointer junitparser lazy-loader mako mistune "
+    "more-itertools munch natsort nest-asyncio oauthlib orderedmultidict parse parso pathspec "
+    "pika plumbum ply portalocker pprintpp pyasn1 pycodestyle pyflakes pyfiglet pymysql "
+    "pyperclip pytimeparse ratelimit schedule semver sh shtab simpleeval smmap "
+    "sortedcontainers sqlparse tabulate tenacity texttable toml toolz unidecode voluptuous "
+    "wcwidth webcolors xmltodict yarl zipp dill dnspython email-validator fasteners filetype "
+    "flask freezegun gunicorn hpack inflection lark loguru markdown marshmallow nodeenv "
+    "olefile opt-einsum "
+)
+PIP_BASE = """
+ARG BASE
+FROM ${BASE}
+RUN python -m ensurepip
+"""
+PIP_LINE = """
+ARG BASE
+FROM ${BASE}
+ARG PACKAGES
+RUN --mount=type=secret,id=pip.conf --mount=type=secret,id=ca.pem \\
+    PIP_CONFIG_FILE=/run/secrets/pip.conf PIP_CERT=/run/secrets/ca.pem \\
+    python -m pip install --no-cache-dir --disable-pip-version-check ${PACKAGES}
+"""
+
+
+def pip_base(lab: Lab, folder: Path) -> str:
+    """The lab's own base with pip in it: what the pip line starts from. Not timed."""
+    base = f"{lab.project}/bench-base"
+    resolved = json.loads(lab.docker("compose", "config", "--format", "json").stdout)
+    command = stack.buildx_argv(resolved, "jupyter", lab.root / "docker", "base", ("--tag", base))
+    must(lab, *command)
+    (folder / "Dockerfile").write_text(PIP_BASE)
+    label = f"dev.labcrate.project={lab.project}"
+    name = f"{lab.project}/bench-pip"
+    must(
+        lab,
+        "docker",
+        "build",
+        "--label",
+        label,
+        "--build-arg",
+        f"BASE={base}",
+        "-t",
+        name,
+        str(folder),
+    )
+    return name
+
+
+def must(lab: Lab, *command: str) -> None:
+    done = lab.command(command, timeout=1200)
+    if done.returncode:
+        sys.exit(f"{command} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+
+
+def pip_line(lab: Lab, base: str, folder: Path, name: str) -> float:
+    """Seconds to an image with everything packages.in asks for, and one package more."""
+    (folder / "Dockerfile").write_text(PIP_LINE)
+    packages = " ".join([*asked(lab.root / "docker"), name])
+    state = lab.root / ".labcrate"
+    secrets = [f"--secret=id={one},src={state / one}" for one in ("pip.conf", "ca.pem")]
+    arguments = ("--build-arg", f"BASE={base}", "--build-arg", f"PACKAGES={packages}")
+    label = ("--label", f"dev.labcrate.project={lab.project}")
+    started = time.monotonic()
+    must(
+        lab, "docker", "build", "--no-cache", *secrets, *arguments, *label,
+        "-t", f"{lab.project}/bench-line", str(folder),
+    )  # fmt: skip
+    return time.monotonic() - started
+
+
+def add(lab: Lab, name: str) -> dict[str, float]:
+    """Seconds to the import in the running lab, and to the rebuilt image; bytes that came in."""
+    module = name.replace("-", "_")
+    before = received(lab)
+    live: list[float] = []
+    over = threading.Event()
+
+    def watch() -> None:
+        while not live and not over.is_set():
+            if lab.exec("python", "-c", f"import {module}").returncode == 0:
+                live.append(time.monotonic() - started)
+
+    started = time.monotonic()
+    child = lab.start("add-package", name)
+    thread = threading.Thread(target=watch)
+    thread.start()
+    text, _ = child.communicate(timeout=600)
+    total = time.monotonic() - started
+    over.set()
+    thread.join()
+    if child.returncode:
+        sys.exit(f"add-package {name} ended with {child.returncode}:\n{text}")
+    log = (lab.root / ".labcrate" / "build.log").read_text()
+    torch = len(re.findall(r"Downloading (torch|torchvision|nvidia-\S+|triton)\b", log))
+    return {
+        "total_s": total,
+        "import_s": live[0],
+        "live_s": live_phases(text),
+        "received_mb": (received(lab) - before) / 1e6,
+        "torch_downloads": torch,
+    }
+
+
+def live_phases(text: str) -> float:
+    """Seconds of the phases up to and including `live`, by the command's own table."""
+    row = [float(one) for one in re.findall(r"([\d.]+) s ", text.rpartition("phases")[2])]
+    return sum(row[:2])
+
+
+def received(lab: Lab) -> int:
+    """Bytes that builds and the running lab have received over the engine's bridges."""
+    build = Path("/sys/class/net/docker0/statistics/tx_bytes")
+    running = lab.exec("cat", "/sys/class/net/eth0/statistics/rx_bytes").stdout
+    return int(build.read_text()) + int(running or 0)
+
+
+def compare(lab: Lab, pairs: int) -> list[dict[str, Any]]:
+    rows = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        base = pip_base(lab, folder)
+        for package, what in CASES.items():
+            add(lab, package)  # the first run fills the caches, which the pip line does not have
+            more = len(locked(lab.root / "docker")) - start_count(lab)
+            lab.invoke("remove-package", package)
+            runs = []
+            for _ in range(pairs):
+                line = pip_line(lab, base, folder, package)
+                runs.append({"pip_s": line, **add(lab, package)})
+                lab.invoke("remove-package", package)
+                print(package, runs[-1], flush=True)
+            rows.append({"package": package, "what": what.format(more - 1), "runs": runs})
+    return rows
+
+
+def start_count(lab: Lab) -> int:
+    return len(locks.pins((ROOT / "docker" / "packages.lock").read_text()))
+
+
+def growth(lab: Lab) -> list[dict[str, float]]:
+    """Seconds for one package more, on top of a list that grows."""
+    rows = []
+    for count in GROWTH:
+        have = len(asked(lab.root / "docker"))
+        fresh = [one for one in SMALL.split() if one not in asked(lab.root / "docker")]
+        wanted = fresh[: max(0, count + 4 - have)]
+        if wanted:
+            lab.invoke("add-package", " ".join(wanted), timeout=900)
+        taken = add(lab, "einops")
+        lab.invoke("remove-package", "einops")
+        rows.append({"packages": len(asked(lab.root / "docker")), **taken})
+        print(rows[-1], flush=True)
+    return rows
+
+
+def median(runs: list[dict[str, float]], key: str) -> float:
+    return statistics.median(run[key] for run in runs)
+
+
+def table(rows: list[dict[str, Any]], grown: list[dict[str, float]]) -> str:
+    lines = [
+        "| adding | one pip line | `invoke add-package` | ratio | live import after | received |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        runs = row["runs"]
+        ratio = statistics.median(run["total_s"] / run["pip_s"] for run in runs)
+        lines.append(
+            f"| `{row['package']}` ({row['what']}) | {median(runs, 'pip_s'):.1f} s "
+            f"| {median(runs, 'total_s'):.1f} s | {ratio:.2f} | {median(runs, 'import_s'):.1f} s "
+            f"| {median(runs, 'received_mb'):.1f} MB |"
+        )
+    growing = ", ".join(f"{one['packages']:.0f}: {one['total_s']:.1f} s" for one in grown)
+    torch = sum(run["torch_downloads"] for row in rows for run in row["runs"])
+    count = len(rows[0]["runs"])
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"Medians of {count} pairs, taken in turn on two cores, caches warm; both end with a "
+            "rebuilt image. The pip line is the same final stage with `pip install "
+            f"--no-cache-dir`. Downloads of PyTorch or CUDA by `add-package`: {torch}. One package "
+            f"more on a list of N packages, N: seconds: {growing}.",
+        ]
+    )
+
+
+def main() -> None:
+    pairs = int(sys.argv[1]) if len(sys.argv) > 1 else 3
+    with tempfile.TemporaryDirectory(prefix="labcrate-bench-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        lab = make_lab(folder / "lab")
+        try:
+            lab.invoke("up", timeout=1200)
+            rows, grown = compare(lab, pairs), growth(lab)
+        finally:
+            remove_lab(lab)
+    data = {"cases": rows, "growth": grown}
+    (ROOT / "docs" / "bench-packages.json").write_text(json.dumps(data, indent=1) + "\n")
+    readme = ROOT / "README.md"
+    text = readme.read_text()
+    head, rest = text.split("<!-- bench -->\n", 1)
+    tail = rest.split("<!-- /bench -->", 1)[1]
+    readme.write_text(f"{head}<!-- bench -->\n{table(rows, grown)}\n<!-- /bench -->{tail}")
+
+
+if __name__ == "__main__":
+    main()
