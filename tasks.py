@@ -526,7 +526,7 @@ def status(c: Context, json_: bool = False) -> None:
 
 @lab_task(json_="as JSON, for programs")
 def doctor(c: Context, json_: bool = False) -> None:
-    """Say what is wrong with machine, engine and lab, and how to mend it; changes nothing."""
+    """Say what is wrong with machine, engine and lab, and the fix."""
     started = time.monotonic()
     findings = doctors.diagnose()
     if json_:

@@ -1,19 +1,15 @@
-"""The doctor's checks of this machine, the engine and the lab: facts in, findings out.
+"""The doctor's checks of this machine and this clone: facts in, findings out.
 
 Each check is small and pure. A fix is what to type; where there is nothing to do, it says so.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from labcrate import engine as engines
-from labcrate import signatures
 from labcrate.cleanup import human
-from labcrate.errors import LabError
 from labcrate.facts import Facts, Folder
 
 Severity = Literal["error", "warning", "info"]
@@ -21,20 +17,12 @@ Severity = Literal["error", "warning", "info"]
 IMAGE_BYTES = 7 * 10**9
 """Size of JupyterLab's image with CUDA, for a lab that has none yet."""
 
-MIN_BUILDX, STRICT_COMPOSE = (0, 17), (2, 40)
-"""Compose 2.40.1 and newer refuse to build with an older Buildx (docker/compose#13295)."""
-
-MIN_SHM = 10**9
-"""A batch of 256 pictures of 224 x 224 is 154 MB, and each of a few workers has two under way."""
-
-MIN_FILES = 4096
-"""Each worker of a DataLoader opens some files for every batch; 1024 are known to be too few."""
-
 CLOCK_S = 30.0
 """Certificates and package lists bear minutes; a clock that is off by this much has stopped
 following anything."""
 
 MIN_MEMORY = 4 * 10**9
+
 PRIVATE_BITS = 0o077
 
 
@@ -127,113 +115,6 @@ def ports(facts: Facts) -> Iterator[Finding]:
     severity: Severity = "error" if facts.engine else "warning"
     for problem in facts.held:
         yield Finding(severity=severity, check="ports", problem=problem.text, fix=problem.fix)
-
-
-def engine(facts: Facts) -> Iterator[Finding]:
-    """The engine answers, and it and its plugins are new enough."""
-    if facts.refusal:
-        why = f" ({facts.refusal.why})" if facts.refusal.why else ""
-        yield Finding(
-            severity="error",
-            check="engine",
-            problem=facts.refusal.problem + why,
-            fix=facts.refusal.fix,
-        )
-    if facts.engine is None:
-        return
-    try:
-        engines.require(facts.engine)
-    except LabError as error:
-        yield Finding(severity="error", check="engine", problem=error.problem, fix=error.fix)
-    strict = facts.engine.compose >= STRICT_COMPOSE
-    if facts.buildx == (0, 0) or (strict and facts.buildx < MIN_BUILDX):
-        state = "missing" if facts.buildx == (0, 0) else "older than this Compose builds with"
-        yield Finding(
-            severity="error",
-            check="engine",
-            problem=f"Docker Buildx is {state}",
-            fix="invoke setup (or install the package docker-buildx / docker-buildx-plugin)",
-        )
-
-
-def kind(facts: Facts) -> Iterator[Finding]:
-    """Engines that are not a plain Docker Engine on this machine."""
-    found = facts.engine
-    if found is None:
-        return
-    sayings: list[tuple[bool, Severity, str, str]] = [
-        (
-            found.podman,
-            "error",
-            "`docker` is Podman here, which leaves out GPU requests and health checks of Compose",
-            "sudo apt-get remove podman-docker, then: invoke setup (installs Docker Engine)",
-        ),
-        (
-            found.snap,
-            "warning",
-            "docker comes from a snap: it sees no folders outside /home, and no GPU toolkit",
-            "sudo snap remove docker, then: invoke setup",
-        ),
-        (
-            found.desktop and not found.wsl,
-            "warning",
-            "Docker Desktop runs containers in a virtual machine, which gets no GPU of this one",
-            "docker context use default (with Docker Engine installed: invoke setup)",
-        ),
-        (
-            found.rootless,
-            "warning",
-            "the engine is rootless: the lab's user becomes a sub-uid of yours, so files it writes "
-            "are not yours",
-            "use the system's engine: docker context use default (and unset DOCKER_HOST)",
-        ),
-        (
-            "userns" in found.security,
-            "warning",
-            "the engine remaps users (userns-remap), so files the lab writes are not yours",
-            'take "userns-remap" out of /etc/docker/daemon.json, and restart the engine',
-        ),
-        (
-            "selinux" in found.security,
-            "warning",
-            "SELinux is on in the engine: folders without its label are closed to containers",
-            "sudo chcon -R -t container_file_t notebooks runs data models .labcrate",
-        ),
-        (
-            found.wsl,
-            "info",
-            "this is WSL 2: containers get all GPUs or none, and the Windows driver",
-            "nothing to do; keep the clone in the Linux file system, not below /mnt/c",
-        ),
-    ]
-    for true, severity, problem, fix in sayings:
-        if true:
-            yield Finding(severity=severity, check="kind", problem=problem, fix=fix)
-
-
-def where(facts: Facts) -> Iterator[Finding]:
-    """The engine that `docker` talks to may not be this machine's."""
-    found = facts.engine
-    if found is None:
-        return
-    chosen = (
-        "DOCKER_HOST" if facts.environ.get("DOCKER_HOST") else f"the docker context {found.context}"
-    )
-    if found.remote:
-        yield Finding(
-            severity="warning",
-            check="where",
-            problem=f"the engine is on another machine ({found.host}, by {chosen}): the lab's "
-            "folders and ports would be that machine's",
-            fix="docker context use default and unset DOCKER_HOST, or clone the lab over there",
-        )
-    elif found.context != "default" or "DOCKER_HOST" in chosen:
-        yield Finding(
-            severity="info",
-            check="where",
-            problem=f"docker talks to {found.host}, by {chosen}",
-            fix="nothing to do, if that is the engine you mean (docker context ls)",
-        )
 
 
 def disk(facts: Facts) -> Iterator[Finding]:
@@ -329,103 +210,3 @@ def proxy(facts: Facts) -> Iterator[Finding]:
             problem="this host's package settings are not taken over yet (.labcrate/ca.pem)",
             fix="invoke setup",
         )
-
-
-def images(facts: Facts) -> Iterator[Finding]:
-    if facts.engine is None or facts.settings is None:
-        return
-    if len(facts.images) < 2:
-        yield Finding(
-            severity="info",
-            check="images",
-            problem="the lab's images are not built yet",
-            fix="invoke up (builds and starts)",
-        )
-    elif facts.stale:
-        yield Finding(
-            severity="warning",
-            check="images",
-            problem="the images are older than the files in docker/ or the settings in .env",
-            fix="invoke up",
-        )
-
-
-def health(facts: Facts) -> Iterator[Finding]:
-    """Each service runs and answers; a lab that is down is no fault."""
-    for one in facts.containers:
-        logs = f"invoke logs --service {one.service}"
-        if one.oom:
-            yield Finding(
-                severity="error",
-                check="health",
-                problem=f"{one.service} was killed: it took more memory than it may",
-                fix="raise MEMORY_LIMIT in .env (0: no limit), then: invoke down up",
-            )
-        elif one.status != "running":
-            code = f" with status {one.exit_code}" if one.status == "exited" else ""
-            yield Finding(
-                severity="error",
-                check="health",
-                problem=f"{one.service} is {one.status}{code}",
-                fix=f"{logs} tells why; then: invoke up",
-            )
-        elif one.health == "unhealthy":
-            yield Finding(
-                severity="error",
-                check="health",
-                problem=f"{one.service} runs and does not answer",
-                fix=f"{logs} tells why; then: invoke down up",
-            )
-        elif one.restarts:
-            yield Finding(
-                severity="warning",
-                check="health",
-                problem=f"{one.service} ended and was started anew {one.restarts} times",
-                fix=f"{logs} tells why",
-            )
-
-
-def limits(facts: Facts) -> Iterator[Finding]:
-    """Shared memory and open files of the running JupyterLab, which DataLoader workers need."""
-    for one in facts.containers:
-        if one.service != "jupyter" or one.status != "running":
-            continue
-        if one.shm < MIN_SHM and one.ipc != "host":
-            yield Finding(
-                severity="warning",
-                check="limits",
-                problem=f"shared memory is {human(one.shm)}: workers of a DataLoader may die",
-                fix="set SHM_SIZE=8g in .env, then: invoke down up",
-            )
-        nofile = re.match(r"\d+", one.inside)
-        if nofile and int(nofile[0]) < MIN_FILES:
-            yield Finding(
-                severity="warning",
-                check="limits",
-                problem=f"a process in the lab may open {nofile[0]} files: few for many workers",
-                fix='set "default-ulimits" (nofile) in /etc/docker/daemon.json, restart the engine',
-            )
-
-
-def moved(facts: Facts) -> Iterator[Finding]:
-    expected = str(facts.clone / "compose")
-    other = {one.folder for one in facts.containers if one.folder} - {expected}
-    if other:
-        yield Finding(
-            severity="warning",
-            check="moved",
-            problem=f"the running lab was started from another place: {', '.join(sorted(other))}",
-            fix="invoke up (starts it from here)",
-        )
-
-
-def logs(facts: Facts) -> Iterator[Finding]:
-    """Known failures in what the services said last."""
-    for one in facts.containers:
-        for known in signatures.every(one.logs, "lab"):
-            yield Finding(
-                severity="warning",
-                check="logs",
-                problem=f"{one.service} said: {known.line[:160]}\n{known.problem}",
-                fix=known.fix,
-            )

@@ -14,12 +14,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from labcrate import checks, gpuchecks
+from labcrate import checks, enginechecks, gpuchecks, labchecks
 from labcrate.checks import Finding
-from labcrate.facts import Facts, gather
+from labcrate.facts import Facts
+from labcrate.gather import gather
 
 Check = Callable[[Facts], Iterator[Finding]]
 
+ENGINE_CHECKS: tuple[Check, ...] = (enginechecks.engine, enginechecks.kind, enginechecks.where)
 GPU_CHECKS: tuple[Check, ...] = (
     gpuchecks.card,
     gpuchecks.driver,
@@ -36,20 +38,18 @@ CHECKS: tuple[Check, ...] = (
     checks.env,
     checks.clone,
     checks.folders,
-    checks.engine,
-    checks.kind,
-    checks.where,
+    *ENGINE_CHECKS,
     checks.ports,
     checks.disk,
     checks.memory,
     checks.clock,
     checks.proxy,
     *GPU_CHECKS,
-    checks.images,
-    checks.health,
-    checks.limits,
-    checks.moved,
-    checks.logs,
+    labchecks.images,
+    labchecks.health,
+    labchecks.limits,
+    labchecks.moved,
+    labchecks.logs,
 )
 SEVERITIES = ("error", "warning", "info")
 COLOURS = {"error": "bold red", "warning": "yellow", "info": "dim"}
@@ -77,7 +77,9 @@ def _crash(check: str, error: str) -> Finding:
 
 def gpu_reasons(facts: Facts) -> list[Finding]:
     """Why there is no working GPU, for whoever expected one: what is broken, else what is so."""
-    found = examine(facts, (checks.engine, checks.kind, checks.where, *GPU_CHECKS))
+    found = examine(
+        facts, (enginechecks.engine, enginechecks.kind, enginechecks.where, *GPU_CHECKS)
+    )
     wrong = [finding for finding in found if finding.severity != "info"]
     return wrong or [finding for finding in found if finding.check in ("card", "way")]
 

@@ -22,7 +22,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from labcrate import doctor, facts, probe, shell, stack
+from labcrate import doctor, gather, probe, shell, stack
 from labcrate import engine as engines
 from labcrate import settings as settings_module
 from labcrate.errors import Code, LabError
@@ -95,7 +95,7 @@ def prove(lab: Stack, half: str) -> int:
 
 def tell_reasons() -> None:
     """What the doctor knows of a GPU that is not there, or does not work."""
-    findings = doctor.gpu_reasons(facts.gather())
+    findings = doctor.gpu_reasons(gather.gather())
     if findings:
         doctor.show(findings, title="what the doctor finds")
 

@@ -539,7 +539,8 @@ TABLE: tuple[Signature, ...] = (
         Code.PACKAGE_BROKEN,
         r"libGL\.so\.1: cannot open shared object file",
         "OpenCV's build for desktops needs libGL, which the image has not",
-        "use opencv-python-headless in place of opencv-python (not both)",
+        "invoke remove-package opencv-python, then invoke add-package opencv-python-headless; or: "
+        "invoke add-package --system libgl1",
         "reproduced; opencv/opencv-python#370",
     ),
     _entry(
@@ -558,8 +559,8 @@ TABLE: tuple[Signature, ...] = (
         Code.PACKAGE_BROKEN,
         r"(?P<library>lib[\w+.-]+\.so[.\d]*): cannot open shared object file",
         "a package needs the system library {library}, which the image has not",
-        "find its Debian package (apt-file search {library}), add it to docker/apt.txt, then: "
-        "invoke up",
+        "find its Debian package (apt-file search {library}), then: "
+        "invoke add-package --system THAT",
         "opencv/opencv-python#370",
     ),
     _entry(
@@ -568,7 +569,8 @@ TABLE: tuple[Signature, ...] = (
         Code.PACKAGE_BROKEN,
         r"operator torchvision::nms does not exist",
         "torchvision is of another build than torch: one was replaced by a later install",
-        "take packages that bring their own torch out of docker/packages.in, then: invoke up",
+        "invoke remove-package the one that brought it (invoke packages shows them), then: "
+        "invoke up",
         "pytorch/pytorch#21980",
     ),
     _entry(
@@ -577,7 +579,7 @@ TABLE: tuple[Signature, ...] = (
         Code.PACKAGE_CONFLICT,
         r"No solution found when resolving|ResolutionImpossible",
         "the packages asked for contradict each other, or what the image holds",
-        "loosen or remove the requirement that is named above in docker/packages.in",
+        "ask for another version of what is named above: invoke add-package 'NAME<VERSION'",
         "sgl-project/sglang#35696",
     ),
     _entry(
@@ -763,16 +765,16 @@ TABLE: tuple[Signature, ...] = (
         "build start host",
         Code.COMPOSE,
         r"no configuration file provided: not found",
-        "Compose was started outside the clone, or COMPOSE_FILE is empty in .env",
-        "run it in the clone's folder; COMPOSE_FILE=compose/compose.yaml in .env names the file",
+        "Compose was started outside the clone",
+        "run it in the clone's folder, where .env names the files (COMPOSE_FILE)",
         "reproduced",
     ),
     _entry(
         "compose-yaml",
         "build start host",
         Code.SETTINGS,
-        r"failed to parse (?P<file>\S+): yaml: line (?P<row>\d+)",
-        "{file} is not valid YAML near line {row}",
+        r"\byaml: line (?P<row>\d+)",
+        "a compose file is not valid YAML near line {row}",
         "mend that line (git diff compose/ shows what was changed)",
         "reproduced",
     ),
@@ -790,7 +792,7 @@ TABLE: tuple[Signature, ...] = (
         "port-of-a-process",
         "start",
         Code.PORT_TAKEN,
-        r"failed to bind host port (for )?(?P<address>[\d.\[\]a-f:]*):(?P<port>\d+)[:/]"
+        r"failed to bind host port (for )?(?P<address>\[[^]]*\]|[\d.]*):(?P<port>\d+)[:/]"
         r".*address already in use",
         "port {port} is taken by a process of this machine",
         "set the port in .env to another number, or stop it (ss -ltnp 'sport = :{port}')",

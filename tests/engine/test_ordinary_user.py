@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -72,6 +73,19 @@ def test_without_the_group_the_fix_is_told(account: Account) -> None:
     done = account.bootstrap("invoke", "setup", "--yes", member=False)
     assert done.returncode == Code.ENGINE_DENIED, said(done)
     assert "usermod -aG docker" in said(done)
+
+
+def test_the_doctor_looks_without_the_group(account: Account) -> None:
+    """Before anything is set up, as a stranger to the engine: it tells all, and makes nothing."""
+    before = sorted(account.root.rglob("*"))
+    done = account.bootstrap("invoke", "doctor", "--json", member=False)
+    assert done.returncode == Code.FINDINGS, said(done)
+    errors = [f for f in json.loads(done.stdout) if f["severity"] == "error"]
+    assert {f["check"] for f in errors} >= {"env", "engine"}
+    assert any("usermod -aG docker" in f["fix"] for f in errors)
+    assert not any("could not look" in f["problem"] for f in json.loads(done.stdout))
+    kept = [p for p in account.root.rglob("*") if "__pycache__" not in str(p)]
+    assert sorted(kept) == [p for p in before if "__pycache__" not in str(p)]
 
 
 def test_with_the_group_everything_works(account: Account) -> None:

@@ -490,11 +490,20 @@ def test_the_drivers_number_is_decoded(number: str, version: str) -> None:
     assert f"CUDA up to {version}" in known.problem
 
 
-def test_problem_and_fix_carry_the_values_of_the_text() -> None:
-    known = signatures.first("Bind for 127.0.0.1:8899 failed: port is already allocated", "start")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Bind for 127.0.0.1:8899 failed: port is already allocated",
+        "failed to bind host port for 127.0.0.1:8899:172.17.0.2:1/tcp: address already in use",
+        "failed to bind host port 0.0.0.0:8899/tcp: address already in use",
+        "failed to bind host port for [::1]:8899:172.17.0.2:1/tcp: address already in use",
+    ],
+)
+def test_problem_and_fix_carry_the_values_of_the_text(text: str) -> None:
+    known = signatures.first(text, "start")
     assert known is not None
     assert "port 8899 is taken" in known.problem
-    assert "publish=8899" in known.fix
+    assert "8899" in known.fix
 
 
 def test_a_log_tells_each_failure_once() -> None:

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from labcrate import facts, shell, stack
+from labcrate import facts, gather, readings, shell, stack
 from labcrate.errors import Code
-from labcrate.facts import Asker, Gatherer
+from labcrate.gather import Asker, Gatherer
 
 ENV = (
     "COMPOSE_PROJECT_NAME=lab-facts-1\nJUPYTER_PORT=18931\nJUPYTER_TOKEN=" + "t" * 48 + "\n"
@@ -180,17 +180,17 @@ def test_folders_and_strangers(make: Make) -> None:
         os.getuid(),
         (),
     )
-    assert list(facts.strangers(runs, os.getuid() + 1)) == ["runs/deep", "runs/deep/mine"]
+    assert list(readings.strangers(runs, os.getuid() + 1)) == ["runs/deep", "runs/deep/mine"]
 
 
 def test_the_look_for_strangers_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(10):
         (tmp_path / f"file{number}").touch()
-    assert len(list(facts.strangers(tmp_path, os.getuid() + 1))) == 3
-    monkeypatch.setattr(facts, "FILES", 2)
-    assert len(list(facts.strangers(tmp_path, os.getuid() + 1))) == 2
-    monkeypatch.setattr(facts, "WALK_S", -1.0)
-    assert len(list(facts.strangers(tmp_path, os.getuid() + 1))) == 1
+    assert len(list(readings.strangers(tmp_path, os.getuid() + 1))) == 3
+    monkeypatch.setattr(readings, "FILES", 2)
+    assert len(list(readings.strangers(tmp_path, os.getuid() + 1))) == 2
+    monkeypatch.setattr(readings, "WALK_S", -1.0)
+    assert len(list(readings.strangers(tmp_path, os.getuid() + 1))) == 1
 
 
 def test_cards_on_the_bus_without_a_driver(make: Make) -> None:
@@ -247,7 +247,7 @@ def test_cdi_specifications(make: Make) -> None:
 )
 def test_the_engines_clock(text: str, late: float) -> None:
     asked = 1795552169.0  # 2026-11-24T20:29:29Z
-    assert facts.skew(text, asked, asked + 1) == late
+    assert readings.skew(text, asked, asked + 1) == late
 
 
 def test_a_proof_counts_for_the_container_it_was_made_in(make: Make) -> None:
@@ -292,10 +292,10 @@ def test_all_questions_together_get_only_so_long() -> None:
 
 
 def test_space_is_measured_where_a_folder_would_be(tmp_path: Path) -> None:
-    assert facts.free(str(tmp_path / "not" / "yet")) == pytest.approx(
+    assert readings.free(str(tmp_path / "not" / "yet")) == pytest.approx(
         shutil.disk_usage(tmp_path).free, rel=0.05
     )
-    assert facts.free("") == -1
+    assert readings.free("") == -1
 
 
 def test_an_image_built_from_what_the_clone_holds_is_not_stale(make: Make) -> None:
@@ -307,10 +307,10 @@ def test_an_image_built_from_what_the_clone_holds_is_not_stale(make: Make) -> No
         inputs = stack.Stack(settings=known, torch_backend=backend).inputs("jupyter")
         image = facts.Image(service="jupyter", inputs=inputs, backend=named, size=1)
         other = facts.Image(service="tensorboard", inputs="x", backend="cpu", size=1)
-        assert not facts.stale(known, (image,))
-        assert facts.stale(known, (other, image))
+        assert not gather.stale(known, (image,))
+        assert gather.stale(known, (other, image))
     set_ = replace(known, torch_backend="cpu")
-    assert facts.stale(set_, (image,))
+    assert gather.stale(set_, (image,))
 
 
 def test_mig_instances_and_the_fabric_are_asked_for_where_they_can_be(make: Make) -> None:
