@@ -16,7 +16,7 @@ from invoke import Collection, Context, Exit, task
 from rich.console import Console
 from rich.table import Table
 
-from labcrate import cleanup, shell, stack
+from labcrate import cleanup, lives, shell, stack
 from labcrate import engine as engines
 from labcrate import settings as settings_module
 from labcrate import setup as setups
@@ -113,6 +113,7 @@ def up(c: Context, no_build: bool = False) -> None:
         start(lab)
         stack.drop_superseded(lab.settings.project)
     announce(lab)
+    tell_lives(lab)
 
 
 def refreshed_build(lab: Stack) -> float:
@@ -126,7 +127,7 @@ def start(lab: Stack) -> None:
     started = time.monotonic()
     done = stack.up(lab)
     if not done.ok:
-        raise unhealthy(lab, done.text)
+        raise lives.unhealthy(lives.read(lab), done.text, stack.logs_of(lab, []))
     if container_ids(lab) != before:
         print_seconds("up", time.monotonic() - started)
     elif token_opens(lab):
@@ -139,15 +140,6 @@ def start(lab: Stack) -> None:
 
 def container_ids(lab: Stack) -> set[str]:
     return {row["ID"] for row in stack.running(lab).values()}
-
-
-def unhealthy(lab: Stack, said: str) -> LabError:
-    logs = stack.logs_of(lab, [])
-    return LabError(
-        f"the lab did not become healthy:\n{said.strip()}\n{logs.strip()}",
-        fix="read the last lines above; `invoke logs` shows all of them",
-        code=Code.UNHEALTHY,
-    )
 
 
 def token_opens(lab: Stack) -> bool:
@@ -163,6 +155,12 @@ def token_opens(lab: Stack) -> bool:
         return False
     finally:
         connection.close()
+
+
+def tell_lives(lab: Stack) -> None:
+    """What happened to the containers while nobody looked."""
+    for notice in lives.notices(lives.read(lab)):
+        print(f"  note: {notice}")
 
 
 def announce(lab: Stack) -> None:
@@ -223,12 +221,15 @@ def clean(
             raise LabError(
                 "nothing was removed", fix="invoke clean --yes (or answer y)", code=Code.CLEAN
             )
-        report_clean(lab, before, plan, cleanup.act(plan))
+        held = cleanup.engine_bytes()
+        failures = cleanup.act(plan, functools.partial(print, flush=True))
+        report_clean(lab, plan, held, failures)
 
 
 def show_plan(lab: Stack, before: list[Thing], plan: list[Thing], wish: cleanup.Wish) -> None:
     """The plan as a table, one row a kind of thing where there are many."""
-    table = Table(title=f"clean {lab.settings.project}")
+    shared = "images share layers: less comes back than the sum"
+    table = Table(title=f"clean {lab.settings.project}", caption=shared)
     for heading in ("what", "name", "size", "goes"):
         table.add_column(heading)
     for thing in before:
@@ -248,10 +249,19 @@ def show_plan(lab: Stack, before: list[Thing], plan: list[Thing], wish: cleanup.
         print("Nothing to remove.")
 
 
-def report_clean(lab: Stack, before: list[Thing], plan: list[Thing], failures: list[str]) -> None:
-    left = cleanup.survey(lab.settings.project)
-    freed = sum(t.size for t in before) - sum(t.size for t in left)
-    print(f"Removed {len(plan)} things; {cleanup.human(freed)} came back.")
+def report_clean(lab: Stack, plan: list[Thing], held: int, failures: list[str]) -> None:
+    """What really went, and what the engine's disk got back by it.
+
+    held: the engine's bytes before.
+    """
+    left = {thing.ref for thing in cleanup.survey(lab.settings.project)}
+    gone = [thing for thing in plan if thing.ref not in left]
+    state = sum(thing.size for thing in gone if thing.kind == "state")
+    freed = max(0, held - cleanup.engine_bytes()) + state
+    print(f"Removed {len(gone)} things; {cleanup.human(freed)} came back.")
+    kinds = {thing.kind for thing in gone}
+    if "image" in kinds and "cache" not in kinds:
+        print("The build cache still holds the layers of the images, for the next build.")
     if failures:
         raise LabError(
             "some would not go:\n  " + "\n  ".join(failures),
@@ -277,7 +287,8 @@ def status(c: Context, json_: bool = False) -> None:
         for name in stack.SERVICES
     }
     if json_:
-        payload = {"project": lab.settings.project, "stale": stale, "services": services}
+        payload: dict[str, Any] = {"project": lab.settings.project, "stale": stale}
+        payload |= {"services": services, "notices": lives.notices(lives.read(lab))}
         print(json.dumps(payload, indent=2))
         return
     table = Table(title=lab.settings.project)
@@ -288,6 +299,7 @@ def status(c: Context, json_: bool = False) -> None:
     Console().print(table)
     if stale:
         print("The images are not up to date: the next `invoke up` builds them.")
+    tell_lives(lab)
 
 
 @lab_task()

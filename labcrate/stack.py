@@ -36,7 +36,7 @@ SOURCES = {
         "apt.txt",
         "packages.lock",
     ),
-    "tensorboard": ("Dockerfile", "uv.lock", "tensorboard.lock"),
+    "tensorboard": ("Dockerfile", "uv.lock", "tensorboard.lock", "guard.py"),
 }
 """The files of docker/ that each image is built from."""
 

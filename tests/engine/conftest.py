@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 from clone import ROOT, Lab, copy_tree, said
+from faultlog import happened, pytest_runtest_makereport
 
 from labcrate import settings
 
-__all__ = ["ROOT", "Lab", "said"]
+__all__ = ["ROOT", "Lab", "happened", "pytest_runtest_makereport", "said"]
 
 AWKWARD = "lab tést (1)"
 """A folder name with a space, a letter beyond ASCII and brackets: people have such folders."""

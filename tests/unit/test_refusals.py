@@ -18,7 +18,7 @@ from labcrate.shell import ROOT
 GOOD = {
     "COMPOSE_PROJECT_NAME": "lab-refusals-1",
     "JUPYTER_PORT": "18901",
-    "JUPYTER_TOKEN": "t" * 48,
+    "JUPYTER_TOKEN": "0123456789abcdef" * 3,
     "TENSORBOARD_PORT": "18902",
     "LAB_UID": "1000",
     "LAB_GID": "1000",

@@ -12,7 +12,7 @@ from labcrate.errors import Code, LabError
 GOOD = {
     "COMPOSE_PROJECT_NAME": "lab-test-1",
     "JUPYTER_PORT": "8888",
-    "JUPYTER_TOKEN": "t" * 48,
+    "JUPYTER_TOKEN": "0123456789abcdef" * 3,
     "TENSORBOARD_PORT": "6006",
     "LAB_UID": "1000",
     "LAB_GID": "1000",
