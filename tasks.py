@@ -127,7 +127,7 @@ def start(lab: Stack) -> None:
     started = time.monotonic()
     done = stack.up(lab)
     if not done.ok:
-        raise lives.unhealthy(lives.read(lab), done.text, stack.logs_of(lab, []))
+        raise lives.unhealthy(lives.watch(lab), done.text, stack.logs_of(lab, []))
     if container_ids(lab) != before:
         print_seconds("up", time.monotonic() - started)
     elif token_opens(lab):

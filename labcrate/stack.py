@@ -130,6 +130,7 @@ def stale(stack: Stack) -> bool:
 
 def build(stack: Stack) -> float:
     """Build both images, showing each step as it ends; seconds taken."""
+    require_base(stack.settings)
     started = time.monotonic()
     log = STATE / "build.log"
     command = stack.compose("--progress", "plain", "build")
@@ -143,7 +144,25 @@ def build(stack: Stack) -> float:
     return time.monotonic() - started
 
 
+def require_base(settings: Settings) -> None:
+    """A base image that `setup` built is in no registry: once gone, no build can get it."""
+    name = settings.base_image
+    built_here = name.startswith(f"{settings.project}/")
+    if built_here and not shell.capture(("docker", "image", "inspect", name)).ok:
+        raise LabError(
+            f"the base image {name} is not here any more (`invoke clean --images` removes it)",
+            fix="invoke setup up (builds it again, then the rest)",
+            code=Code.BASE_IMAGE,
+        )
+
+
 FAILURES = (
+    (
+        r"failed to resolve source metadata|pull access denied",
+        Code.BASE_IMAGE,
+        "the base image is not here, and no registry gives it",
+        "invoke setup (builds one where no registry answers), then run the same command again",
+    ),
     (
         r"no space left on device|Errno 28|os error 28|don't have enough free space",
         Code.DISK_FULL,

@@ -54,7 +54,9 @@ class Foreigner:
         self.lab, self.name = lab, f"foreign-{uuid.uuid4().hex[:8]}"
         base = lab.env["BASE_IMAGE"]
         # Lines like the lab's own, to tempt `clean --cache`.
-        text = f'FROM {base}\nRUN echo ": labcrate" > /{self.name}\nCOPY data /opt/lab/{self.name}\n'
+        text = (
+            f'FROM {base}\nRUN echo ": labcrate" > /{self.name}\nCOPY data /opt/lab/{self.name}\n'
+        )
         (folder / "Dockerfile").write_text(text + "WORKDIR /lab/other\n")
         (folder / "data").write_text(self.name)
         self.docker("build", "--quiet", "--tag", self.name, str(folder))
@@ -93,7 +95,9 @@ def lives(lab: Lab) -> str:
         shown.append(lab.docker("inspect", "--format", state, lab.container(service)).stdout)
         shown.append(lab.docker("image", "inspect", f"{project}/{service}").stdout)
     shown.append(lab.docker("volume", "inspect", f"{project}_home").stdout)
-    shown.append(lab.docker("network", "inspect", "--format", "{{.Id}}", f"{project}_default").stdout)
+    shown.append(
+        lab.docker("network", "inspect", "--format", "{{.Id}}", f"{project}_default").stdout
+    )
     assert all(shown)
     return "".join(shown)
 

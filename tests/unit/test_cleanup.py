@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from labcrate import cleanup
 from labcrate.cleanup import Thing, Wish
+from labcrate.shell import ROOT
 
 FOUND = [
     Thing(kind="volume", ref="lab_home", name="lab_home", size=10),
@@ -76,6 +79,32 @@ def test_only_marked_records_count_and_shared_ones_free_nothing() -> None:
         ("gz2def", 0),
         ("gz1abc", 1_500_000_000),
     ]
+
+
+def test_every_step_of_the_dockerfile_carries_a_mark() -> None:
+    """Else its record would stay behind; and no mark is left that no step carries."""
+    text = (ROOT / "docker" / "Dockerfile").read_text()
+    steps = re.findall(r"^(?:COPY|WORKDIR) .*$", text, re.MULTILINE)
+    marked = [mark.removeprefix("] ") for mark in cleanup.MARKS if mark.startswith("] ")]
+    assert sorted(steps) == sorted(marked)
+    runs = re.findall(r"^RUN(?:.*\\\n)*.*$", text, re.MULTILINE)
+    assert len(runs) > 7
+    assert [
+        run for run in runs if not re.search(r"^(RUN|   ) : labcrate;", run, re.MULTILINE)
+    ] == []
+    assert "FROM labcrate-wheels " in text
+
+
+def test_steps_like_ours_are_not_ours() -> None:
+    tempting = (
+        "mount / from exec /bin/sh -c echo ': labcrate;'",
+        "[2/3] COPY data /opt/lab/data",
+        "[3/3] WORKDIR /lab/other",
+        "[3/3] WORKDIR /lab",
+        "local source for wheels",
+    )
+    text = "\n\n".join(f"ID: x{n}\nDescription: {what}" for n, what in enumerate(tempting))
+    assert cleanup.cache_records(text) == []
 
 
 @pytest.mark.parametrize(
