@@ -120,3 +120,34 @@ def test_a_tagged_image_is_removed_by_name() -> None:
     named, nameless = FOUND[1], FOUND[2]
     assert cleanup.removal(named)[-1] == "lab/jupyter:latest"
     assert cleanup.removal(nameless)[-1] == "sha256:2"
+
+
+class Engine:
+    """A stand-in that answers nothing, and keeps what it was asked."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, others: set[str]) -> None:
+        self.asked: list[tuple[str, ...]] = []
+        monkeypatch.setattr(cleanup, "ask", self.ask)
+        monkeypatch.setattr(cleanup, "other_clones", lambda project: others)
+        monkeypatch.setattr(cleanup, "_state", list)
+
+    def ask(self, command: tuple[str, ...], timeout_s: float = 0) -> str:
+        self.asked.append(tuple(command))
+        return ""
+
+
+def test_every_listing_is_by_this_clones_label(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Engine(monkeypatch, others=set())
+    assert cleanup.survey("lab-x") == []
+    listings = [command for command in engine.asked if command[0] != "buildx"]
+    assert {command[0] for command in listings} == {"ps", "network", "image", "volume"}
+    assert [c for c in listings if "label=dev.labcrate.project=lab-x" not in c] == []
+
+
+def test_a_shared_build_cache_is_not_touched(monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = Engine(monkeypatch, others=set())
+    cleanup.survey("lab-x")
+    assert ("buildx", "du", "--verbose") in alone.asked
+    shared = Engine(monkeypatch, others={"lab-y"})
+    cleanup.survey("lab-x")
+    assert ("buildx", "du", "--verbose") not in shared.asked
