@@ -108,7 +108,7 @@ MUTATIONS = (
     Mutation(
         what="a server that ends is started again",
         file=COMPOSE,
-        old="restart: unless-stopped",
+        old="restart: always",
         new='restart: "no"',
         test="tests/engine/test_killed.py::test_a_killed_server_comes_back",
     ),
