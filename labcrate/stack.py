@@ -170,8 +170,8 @@ FAILURES = (
         "free some (docker system df; invoke clean --cache), then run the same command again",
     ),
     (
-        r"error reading from server: EOF|cannot connect to the docker daemon|connection reset by "
-        r"peer.*docker|transport is closing|closing transport|dial unix .*docker",
+        r"error reading from server|cannot connect to the docker daemon|"
+        r"transport is closing|closing transport|dial unix .*docker",
         Code.ENGINE_DOWN,
         "the engine stopped answering in the middle of the build",
         "invoke setup (starts it), then run the same command again",

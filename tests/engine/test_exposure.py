@@ -104,7 +104,8 @@ def test_a_readable_env_is_refused(up_lab: Lab, happened: Happened) -> None:
             path.chmod(mode)
             done = up_lab.invoke("up", check=False)
             assert done.returncode == Code.ENV_READABLE
-            happened(told(done))
+            assert f"(mode {mode:03o})" in said(done)
     finally:
         path.chmod(0o600)
     up_lab.invoke("up")
+    happened(f"each time: {told(done)}", 4)

@@ -59,7 +59,9 @@ def test_one_command_on_a_bare_debian_13(machine: Machine, happened: Happened) -
     happened(f"one command to a healthy lab, in {time.monotonic() - started:.0f} s")
 
 
-@pytest.mark.fault("the engine killed while the lab is up: with all its processes, and dockerd alone")
+@pytest.mark.fault(
+    "the engine killed while the lab is up: with all its processes, and dockerd alone"
+)
 @pytest.mark.parametrize("alone", [False, True], ids=["all", "dockerd"])
 def test_engine_killed_while_the_lab_is_up(up: Machine, alone: bool, happened: Happened) -> None:
     """Killed alone, it finds its containers running as it starts, and stops them first."""
