@@ -20,7 +20,7 @@ ORDER: tuple[Kind, ...] = ("container", "network", "image", "volume", "cache", "
 """Containers first: nothing they use can go before them."""
 
 MARKS = (
-    "/bin/sh -c : labcrate;",
+    "/bin/sh -c : labcrate",
     "local source for labcrate-wheels",
     "] COPY --from=uv /opt/uv/bin/uv /usr/local/bin/uv",
     "] COPY jupyter_server_config.py /opt/lab/etc/jupyter/",

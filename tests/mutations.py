@@ -171,7 +171,7 @@ MUTATIONS = (
     Mutation(
         what="clean knows the lab's own build steps",
         file="labcrate/cleanup.py",
-        old='"/bin/sh -c : labcrate;"',
+        old='"/bin/sh -c : labcrate"',
         new='": labcrate"',
         test="tests/unit/test_cleanup.py::test_steps_like_ours_are_not_ours",
     ),

@@ -90,7 +90,7 @@ def test_every_step_of_the_dockerfile_carries_a_mark() -> None:
     runs = re.findall(r"^RUN(?:.*\\\n)*.*$", text, re.MULTILINE)
     assert len(runs) > 7
     assert [
-        run for run in runs if not re.search(r"^(RUN|   ) : labcrate;", run, re.MULTILINE)
+        run for run in runs if not re.search(r"^(RUN|   ) : labcrate", run, re.MULTILINE)
     ] == []
     assert "FROM labcrate-wheels " in text
 
