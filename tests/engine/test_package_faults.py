@@ -100,9 +100,8 @@ def test_disk_full(up: Machine, happened: Happened) -> None:
     try:
         up.invoke("setup", "--yes")
         up.wait_healthy()
-        up.sh(
-            "head -c $(($(df --output=avail -B1 /small | tail -1) - 60000000)) /dev/zero > /small/fill"
-        )
+        room = int(up.sh("df --output=avail -B1 /small").split()[1])
+        up.sh(f"head -c {room - 60_000_000} /dev/zero > /small/fill")
         done = up.invoke("add-package", "scipy", check=False)
         assert done.returncode == Code.DISK_FULL, said(done)
         assert state(up) == before
