@@ -79,3 +79,31 @@ def bench(session: nox.Session) -> None:
     """Adding a package against one pip line; writes the table in README.md. Some minutes."""
     session.run(*PYTHON, "invoke", "setup")
     session.run(sys.executable, "tests/bench/add_package.py", *session.posargs)
+
+
+@nox.session(default=False)
+def faults(session: nox.Session) -> None:
+    """Every fault and attack on the real engine; writes docs/faults.md."""
+    account(session, Path("docs/faults.md"), "fault", "attack")
+
+
+@nox.session(default=False)
+def load(session: nox.Session) -> None:
+    """Fifty kernels, a thousand runs, a hundred cycles of up and down; writes docs/load.md."""
+    session.env["LAB_LOAD"] = "whole"
+    account(session, Path("docs/load.md"), "load")
+
+
+def account(session: nox.Session, page: Path, *kinds: str) -> None:
+    """Run the tests of these kinds; a page is written only of a whole run that passed."""
+    (REPORTS / "faults.json").unlink(missing_ok=True)
+    session.run(*PYTHON, "pytest", "tests/engine", "-m", " or ".join(kinds), *session.posargs)
+    with session.chdir("tests"):
+        text = session.run(*PYTHON, "faultlog", *kinds, silent=True)
+    page.write_text(str(text), encoding="utf-8")
+
+
+@nox.session(default=False)
+def mutations(session: nox.Session) -> None:
+    """Take each protection out and see its test fail; writes docs/mutations.md."""
+    session.run(*PYTHON, "mutations", *session.posargs, env={"PYTHONPATH": "tests"})

@@ -20,6 +20,7 @@ from labcrate import (
     cleanup,
     jupyter,
     live,
+    lives,
     locks,
     packages,
     probe,
@@ -146,6 +147,7 @@ def up(c: Context, no_build: bool = False, gpu: str = "", force: bool = False) -
         lab = start_proven(decision)
         stack.drop_superseded(lab.settings.project)
     announce(lab)
+    tell_lives(lab)
 
 
 def refreshed_build(lab: Stack, why: str) -> float:
@@ -193,8 +195,9 @@ def start(lab: Stack) -> None:
     started = time.monotonic()
     done = stack.up(lab)
     if not done.ok:
-        services = stack.logs_of(lab, [])
-        raise probe.refused(lab, done.text) or stack.start_failure(done.text, services)
+        raise probe.refused(lab, done.text) or lives.unhealthy(
+            lives.watch(lab), done.text, stack.logs_of(lab, [])
+        )
     if container_ids(lab) != before:
         print_seconds("up", time.monotonic() - started)
     elif jupyter.token_opens(lab):
@@ -207,6 +210,12 @@ def start(lab: Stack) -> None:
 
 def container_ids(lab: Stack) -> set[str]:
     return {row["ID"] for row in stack.running(lab).values()}
+
+
+def tell_lives(lab: Stack) -> None:
+    """What happened to the containers while nobody looked."""
+    for notice in lives.notices(lives.read(lab)):
+        print(f"  note: {notice}")
 
 
 def announce(lab: Stack) -> None:
@@ -267,12 +276,15 @@ def clean(
             raise LabError(
                 "nothing was removed", fix="invoke clean --yes (or answer y)", code=Code.CLEAN
             )
-        report_clean(lab, before, plan, cleanup.act(plan))
+        held = cleanup.engine_bytes()
+        failures = cleanup.act(plan, functools.partial(print, flush=True))
+        report_clean(lab, plan, held, failures)
 
 
 def show_plan(lab: Stack, before: list[Thing], plan: list[Thing], wish: cleanup.Wish) -> None:
     """The plan as a table, one row a kind of thing where there are many."""
-    table = Table(title=f"clean {lab.settings.project}")
+    shared = "images share layers: less comes back than the sum"
+    table = Table(title=f"clean {lab.settings.project}", caption=shared)
     for heading in ("what", "name", "size", "goes"):
         table.add_column(heading)
     for thing in before:
@@ -292,10 +304,19 @@ def show_plan(lab: Stack, before: list[Thing], plan: list[Thing], wish: cleanup.
         print("Nothing to remove.")
 
 
-def report_clean(lab: Stack, before: list[Thing], plan: list[Thing], failures: list[str]) -> None:
-    left = cleanup.survey(lab.settings.project)
-    freed = sum(t.size for t in before) - sum(t.size for t in left)
-    print(f"Removed {len(plan)} things; {cleanup.human(freed)} came back.")
+def report_clean(lab: Stack, plan: list[Thing], held: int, failures: list[str]) -> None:
+    """What really went, and what the engine's disk got back by it.
+
+    held: the engine's bytes before.
+    """
+    left = {thing.ref for thing in cleanup.survey(lab.settings.project)}
+    gone = [thing for thing in plan if thing.ref not in left]
+    state = sum(thing.size for thing in gone if thing.kind == "state")
+    freed = max(0, held - cleanup.engine_bytes()) + state
+    print(f"Removed {len(gone)} things; {cleanup.human(freed)} came back.")
+    kinds = {thing.kind for thing in gone}
+    if "image" in kinds and "cache" not in kinds:
+        print("The build cache still holds the layers of the images, for the next build.")
     if failures:
         raise LabError(
             "some would not go:\n  " + "\n  ".join(failures),
@@ -361,17 +382,17 @@ def nothing_to_do(one: requirements.Wanted) -> bool:
 
 
 @lab_task(
-    name="the package, or several in one argument",
+    package="the package, or several in one argument",
     system="system packages instead",
     no_live="leave the running lab as it is",
     no_build="change the requirement files only; the next `up` builds",
 )
 def remove_package(
-    c: Context, name: str, system: bool = False, no_live: bool = False, no_build: bool = False
+    c: Context, package: str, system: bool = False, no_live: bool = False, no_build: bool = False
 ) -> None:
     """Take a package out, with what only it needed."""
-    help_instead("remove-package", name)
-    wanted = requirements.debian_names(name) if system else requirements.names(name)
+    help_instead("remove-package", package)
+    wanted = requirements.debian_names(package) if system else requirements.names(package)
     options = Options(live=not no_live, build=not no_build)
     lab = ready()
     with alone(lab, "remove-package"):
@@ -508,7 +529,8 @@ def status(c: Context, json_: bool = False) -> None:
     choice = probe.running(lab)
     devices = list(choice.devices) if choice else []
     if json_:
-        payload = {"project": lab.settings.project, "stale": stale, "services": services}
+        payload: dict[str, Any] = {"project": lab.settings.project, "stale": stale}
+        payload |= {"services": services, "notices": lives.notices(lives.read(lab))}
         payload |= {"gpu": devices, "torch_backend": lab.torch_backend}
         print(json.dumps(payload, indent=2))
         return
@@ -522,6 +544,7 @@ def status(c: Context, json_: bool = False) -> None:
         print(f"JupyterLab has the GPU: {', '.join(devices)}")
     if stale:
         print("The images are not up to date: the next `invoke up` builds them.")
+    tell_lives(lab)
 
 
 @lab_task(json_="as JSON, for programs")

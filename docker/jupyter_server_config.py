@@ -1,7 +1,11 @@
 """JupyterLab inside the lab: one known port, one token, no way around it."""
 
+import ipaddress
 import os
+import warnings
 from pathlib import Path
+
+from jupyter_server.utils import JupyterServerAuthWarning
 
 TOKEN_FILE = Path("/run/secrets/jupyter_token")
 token = TOKEN_FILE.read_text().strip() if TOKEN_FILE.exists() else ""
@@ -11,6 +15,14 @@ if not token:
 
 c = get_config()  # type: ignore[name-defined]  # noqa: F821
 c.IdentityProvider.token = token
+# A route whose author forgot to ask for the token is closed, too; extensions bring such routes.
+c.ServerApp.allow_unauthenticated_access = False
+# It names each such route at every start; all that we have are closed by it (a test walks them).
+warnings.filterwarnings("ignore", category=JupyterServerAuthWarning)
+# On the loopback only this machine's own names are answered: a web page whose name is made to point
+# here (DNS rebinding) is turned away. Published elsewhere, the machine has names we cannot know.
+bound = ipaddress.ip_address(os.environ.get("BIND_ADDRESS") or "127.0.0.1")
+c.ServerApp.allow_remote_access = not bound.is_loopback
 # All interfaces of the container; Compose publishes the port on the host's loopback alone.
 c.ServerApp.ip = "0.0.0.0"  # noqa: S104
 c.ServerApp.port = 8888

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from typing import Literal
 
+from labcrate import engine as engines
 from labcrate import shell
 from labcrate.hostpip import STATE
 from labcrate.stack import LABEL, OWN
@@ -18,9 +19,19 @@ Kind = Literal["container", "network", "image", "volume", "cache", "state"]
 ORDER: tuple[Kind, ...] = ("container", "network", "image", "volume", "cache", "state")
 """Containers first: nothing they use can go before them."""
 
-MARKS = (": labcrate", "/opt/lab/", "/opt/uv/", "WORKDIR /lab/")
+MARKS = (
+    "/bin/sh -c : labcrate",
+    "local source for labcrate-wheels",
+    "] COPY --from=uv /opt/uv/bin/uv /usr/local/bin/uv",
+    "] COPY jupyter_server_config.py /opt/lab/etc/jupyter/",
+    "] COPY overrides.json /opt/lab/share/jupyter/lab/settings/",
+    "] COPY guard.py /opt/tensorboard/",
+    "] COPY --from=resolver /tmp/resolved /",
+    "] WORKDIR /lab/notebooks",
+)
 """What BuildKit shows with each record that it keeps of a step of docker/Dockerfile: every RUN
-starts with the first, the others are of its COPY and WORKDIR lines."""
+starts with the first, the others are its COPY and WORKDIR lines, whole, so that no other project's
+record fits. A test holds them to the Dockerfile."""
 
 UNITS = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
@@ -57,6 +68,24 @@ def human(size: int) -> str:
     return f"{size} B"
 
 
+def ask(command: Sequence[str], timeout_s: float = 120.0) -> str:
+    """What the engine answers. No answer is an error: it must never look like "nothing there"."""
+    answer = shell.capture(("docker", *command), timeout_s=timeout_s)
+    if not answer.ok:
+        raise engines.refusal(answer.stderr)
+    return answer.stdout
+
+
+def engine_bytes() -> int:
+    """Bytes on the engine's disk, each layer counted once, however many images share it.
+
+    The sum of `things` would count shared layers again and again, and layers that stay because
+    another clone or the build cache holds them, too. Known to four digits, as the engine says it.
+    """
+    said = ask(("system", "df", "--format", "{{json .}}"))
+    return sum(size_bytes(json.loads(line)["Size"]) for line in said.splitlines())
+
+
 def survey(project: str) -> list[Thing]:
     """Everything this clone has on the engine now."""
     label = f"label={LABEL}={project}"
@@ -77,7 +106,7 @@ def _containers(label: str) -> list[Thing]:
 
 
 def _listed(kind: Kind, command: Sequence[str], template: str) -> list[Thing]:
-    said = shell.capture(("docker", *command, "--format", template)).stdout
+    said = ask((*command, "--format", template))
     rows = (line.split("\t") for line in said.splitlines())
     return [Thing(kind=kind, ref=ref, name=name, size=size_bytes(size)) for ref, name, size in rows]
 
@@ -92,9 +121,7 @@ def _volumes(label: str) -> list[Thing]:
     found = _listed("volume", ("volume", "ls", "--filter", label), "{{.Name}}\t{{.Name}}\t0B")
     if not found:
         return []
-    said = shell.capture(
-        ("docker", "system", "df", "--verbose", "--format", "{{json .Volumes}}"), timeout_s=120
-    ).stdout
+    said = ask(("system", "df", "--verbose", "--format", "{{json .Volumes}}"))
     sizes = {row["Name"]: size_bytes(row["Size"]) for row in json.loads(said or "[]") or []}
     return [Thing(kind="volume", ref=v.ref, name=v.name, size=sizes.get(v.ref, 0)) for v in found]
 
@@ -104,23 +131,21 @@ def other_clones(project: str) -> set[str]:
     template = f'{{{{.Label "{LABEL}"}}}}'
     found: set[str] = set()
     for command in (("ps", "--all"), ("volume", "ls")):
-        said = shell.capture(
-            ("docker", *command, "--filter", f"label={LABEL}", "--format", template)
-        )
-        found |= set(said.stdout.split())
-    ids = shell.capture(("docker", "image", "ls", "--quiet", "--filter", f"label={LABEL}")).stdout
+        said = ask((*command, "--filter", f"label={LABEL}", "--format", template))
+        found |= set(said.split())
+    ids = ask(("image", "ls", "--quiet", "--filter", f"label={LABEL}"))
     if ids.split():
         inspected = f'{{{{index .Config.Labels "{LABEL}"}}}}'
         unique = sorted(set(ids.split()))
-        said = shell.capture(("docker", "image", "inspect", "--format", inspected, *unique))
-        found |= set(said.stdout.split())
+        # Not `ask`: one of them may be gone by now.
+        shown = shell.capture(("docker", "image", "inspect", "--format", inspected, *unique))
+        found |= set(shown.stdout.split())
     return found - {project}
 
 
 def _cache() -> list[Thing]:
     """BuildKit's records of the lab's own build steps, cache mounts included."""
-    said = shell.capture(("docker", "buildx", "du", "--verbose"), timeout_s=60).stdout
-    return cache_records(said)
+    return cache_records(ask(("buildx", "du", "--verbose")))
 
 
 def cache_records(text: str) -> list[Thing]:
@@ -173,15 +198,17 @@ def plan(found: Iterable[Thing], wish: Wish) -> list[Thing]:
     return sorted(filter(goes, found), key=lambda thing: ORDER.index(thing.kind))
 
 
-def act(things: Sequence[Thing]) -> list[str]:
-    """Remove each thing; what the engine said of those that would not go."""
+def act(things: Sequence[Thing], say: Callable[[str], None] = print) -> list[str]:
+    """Remove each thing, saying so; what the engine said of those that would not go."""
     failures = []
     cache = [thing.ref for thing in things if thing.kind == "cache"]
     for thing in (t for t in things if t.kind not in ("cache", "state")):
+        say(f"  removing {thing.kind} {thing.name}")
         done = shell.capture(removal(thing), timeout_s=120)
         if not done.ok and "no such" not in done.stderr.lower():
             failures.append(f"{thing.kind} {thing.name}: {done.stderr.strip()}")
     if cache:
+        say(f"  removing {len(cache)} records of the build cache")
         failures += _drop_records(cache)
     if any(thing.kind == "state" for thing in things):
         _drop_state()

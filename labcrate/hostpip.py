@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import ssl
 import sys
 from collections.abc import Mapping
@@ -76,6 +77,11 @@ def read(environ: Mapping[str, str] = os.environ) -> PackageSettings:
     """Ask this interpreter's pip, which knows every place its settings may come from."""
     answer = shell.capture((sys.executable, "-m", "pip", "config", "list"), timeout_s=20)
     return settings(parse_pip_config(answer.stdout if answer.ok else ""), environ)
+
+
+def without_login(address: str) -> str:
+    """An address as it may be shown: without its user name and password."""
+    return re.sub(r"//[^/@\s]*@", "//***@", address)
 
 
 def uv_toml(wanted: PackageSettings, wheels: bool) -> str:

@@ -30,6 +30,12 @@ FOLDERS = ("notebooks", "runs", "data", "models")
 STRONG_TOKEN = 32
 """Characters of a token that may face other machines; 32 hex digits are 128 random bits."""
 
+VARIED = 8
+"""Different characters that such a token must have; 1 in 10^7 of random ones has fewer."""
+
+LEAST_MEMORY = 256 * 2**20
+"""Bytes. JupyterLab without a kernel takes 80 MB (measured), a first kernel 60 MB more."""
+
 OPTIONAL = {
     "ROOT_DIR": "",
     "JUPYTER_DIR": "/lab/notebooks",
@@ -223,12 +229,17 @@ def _token(values: Mapping[str, str]) -> Iterator[Problem]:
             text="JUPYTER_TOKEN holds characters that a link cannot carry",
             fix="use letters, digits, and . _ ~ - only",
         )
-    elif not is_loopback(values.get("BIND_ADDRESS") or "127.0.0.1") and len(token) < STRONG_TOKEN:
+    elif not is_loopback(values.get("BIND_ADDRESS") or "127.0.0.1") and not is_strong(token):
         yield Problem(
             text=f"BIND_ADDRESS={values['BIND_ADDRESS']} lets other machines in, and the token "
-            f"has {len(token)} characters",
-            fix=f"empty JUPYTER_TOKEN and run `invoke setup`, or set one of {STRONG_TOKEN} or more",
+            f"is too easily guessed ({len(token)} characters, {len(set(token))} different)",
+            fix="empty JUPYTER_TOKEN and run `invoke setup`, or set a random one of "
+            f"{STRONG_TOKEN} characters or more",
         )
+
+
+def is_strong(token: str) -> bool:
+    return len(token) >= STRONG_TOKEN and len(set(token)) >= VARIED
 
 
 def is_loopback(address: str) -> bool:
@@ -303,6 +314,11 @@ def _choices(values: Mapping[str, str]) -> Iterator[Problem]:
         value = values.get(name) or OPTIONAL[name]
         if not re.fullmatch(r"[0-9]+[bkmgBKMG]?", value):
             yield Problem(text=f"{name}={value} is not a size", fix=f"write e.g. {name}=8g")
+        elif name == "MEMORY_LIMIT" and 0 < size(value) < LEAST_MEMORY:
+            yield Problem(
+                text=f"MEMORY_LIMIT={value} is less than JupyterLab itself needs",
+                fix="set it to 256m or more (0: no limit)",
+            )
     address = values.get("BIND_ADDRESS") or OPTIONAL["BIND_ADDRESS"]
     try:
         ipaddress.IPv4Address(address)
@@ -327,6 +343,12 @@ def _devices(values: Mapping[str, str]) -> Iterator[Problem]:
         )
     elif len(set(names)) < len(names):
         yield Problem(text=f"GPU_DEVICES={value} names one twice", fix="name each device once")
+
+
+def size(text: str) -> int:
+    """Bytes of a size as Compose takes it: `8g`, `512M`, `1024`."""
+    digits, unit = (text[:-1], text[-1]) if text[-1:].isalpha() else (text, "b")
+    return int(digits) << 10 * "bkmg".index(unit.lower())
 
 
 def _ids(values: Mapping[str, str]) -> Iterator[Problem]:

@@ -299,7 +299,7 @@ def package_settings(settings: Settings, wheels: bool) -> None:
     changed = hostpip.write((settings.uid, settings.gid), wheels)
     say("package settings", "taken over from this host" if changed else "already taken over")
     for place in hostpip.read().unreachable if changed else ():
-        print(f"    not reachable from a container, left out: {place}")
+        print(f"    not reachable from a container, left out: {hostpip.without_login(place)}")
 
 
 def refuse_read_only() -> None:

@@ -830,7 +830,7 @@ TABLE: tuple[Signature, ...] = (
         "engine-lost",
         "build start host",
         Code.ENGINE_DOWN,
-        r"error reading from server: EOF|cannot connect to the docker daemon|"
+        r"error reading from server|cannot connect to the docker daemon|"
         r"failed to connect to the docker api|connection reset by peer.*docker|"
         r"transport is closing|closing transport|dial unix .*docker",
         "the engine does not answer, or stopped answering",

@@ -37,7 +37,7 @@ SOURCES = {
         "apt.txt",
         "packages.lock",
     ),
-    "tensorboard": ("Dockerfile", "uv.lock", "tensorboard.lock"),
+    "tensorboard": ("Dockerfile", "uv.lock", "tensorboard.lock", "guard.py"),
 }
 """The files of docker/ that each image is built from."""
 
@@ -143,6 +143,7 @@ def stale(stack: Stack) -> bool:
 
 def build(stack: Stack) -> float:
     """Build both images, showing each step as it ends; seconds taken."""
+    require_base(stack.settings)
     started = time.monotonic()
     log = STATE / "build.log"
     command = stack.compose("--progress", "plain", "build")
@@ -154,6 +155,18 @@ def build(stack: Stack) -> float:
         raise build_failure(tail)
     drop_superseded(stack.settings.project)
     return time.monotonic() - started
+
+
+def require_base(settings: Settings) -> None:
+    """A base image that `setup` built is in no registry: once gone, no build can get it."""
+    name = settings.base_image
+    built_here = name.startswith(f"{settings.project}/")
+    if built_here and not shell.capture(("docker", "image", "inspect", name)).ok:
+        raise LabError(
+            f"the base image {name} is not here any more (`invoke clean --images` removes it)",
+            fix="invoke setup up (builds it again, then the rest)",
+            code=Code.BASE_IMAGE,
+        )
 
 
 def build_failure(text: str) -> LabError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -14,6 +15,9 @@ import pytest
 from labcrate import settings, setup
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# Started in the background of a shell, Ctrl-C is ignored, and every child would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass

@@ -246,7 +246,7 @@ def test_buildx_builds_what_compose_would(tmp_path: Path) -> None:
     build = resolved["services"]["jupyter"]["build"]
     for name, value in build["args"].items():
         assert ("--build-arg", name if value is None else f"{name}={value}") in pairs
-    assert ("--build-context", "wheels=/some/wheels") in pairs
+    assert ("--build-context", "labcrate-wheels=/some/wheels") in pairs
     secrets = [value for flag, value in pairs if flag == "--secret"]
     assert [value.partition(",")[0] for value in secrets] == [
         "id=pip.conf",

@@ -1,4 +1,5 @@
-"""A package index that misbehaves: http://host:8765/cut and http://host:8765/slow.
+"""A package index that misbehaves: http://host:8765/cut and http://host:8765/slow; one that wants a
+login is at /locked, one that wants it and then breaks off at /lockedcut.
 
 Run on the machine of the fault tests. Any project asked for has one tiny pure Python wheel.
 """
@@ -31,6 +32,8 @@ def wheel(name: str) -> bytes:
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         how, name, *file = self.path.strip("/").split("/")
+        if how.startswith("locked") and not self.headers.get("Authorization"):
+            return self.send_error(401)
         module = name.replace("-", "_")
         if not file:
             link = f'<a href="{module}-1.0-py3-none-any.whl">{module}-1.0-py3-none-any.whl</a>'
@@ -42,11 +45,11 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        if how == "cut" and len(body) > 1000:
+        if how.endswith("cut") and len(body) > 1000:
             self.wfile.write(body[: len(body) // 2])
             return
         for start in range(0, len(body), 40_000):
-            time.sleep(1.0)
+            time.sleep(1.0 if how == "slow" else 0)
             self.wfile.write(body[start : start + 40_000])
 
     def log_message(self, *_: object) -> None:

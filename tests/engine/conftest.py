@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 from clone import ROOT, Lab, copy_tree, said
+from faultlog import happened, pytest_runtest_makereport
 from machine import Machine, base_image, start_machine
 
 from labcrate import settings
 
-__all__ = ["ROOT", "Lab", "said"]
+__all__ = ["ROOT", "Lab", "happened", "pytest_runtest_makereport", "said"]
 
 AWKWARD = "lab tést (1)"
 """A folder name with a space, a letter beyond ASCII and brackets: people have such folders."""

@@ -99,9 +99,14 @@ class Machine:
             time.sleep(0.5)
         pytest.fail(f"not healthy after {timeout} s: {self.health()} {self.health('tensorboard')}")
 
-    def kill_engine(self) -> None:
-        """As a power cut would: no process of the engine gets to say good-bye."""
-        self.sh("pkill -KILL -x dockerd; pkill -KILL -x containerd; pkill -KILL containerd-shim")
+    def kill_engine(self, alone: bool = False) -> None:
+        """As a power cut would: no process of the engine gets to say good-bye.
+
+        alone: only dockerd, as when it crashes; the containers go on without it.
+        """
+        self.sh("pkill -KILL -x dockerd")
+        if not alone:
+            self.sh("pkill -KILL -x containerd; pkill -KILL containerd-shim")
         self.sh("while pgrep -x dockerd; do sleep 0.1; done")
 
     def labelled(self) -> dict[str, str]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from clone import said
+from faultlog import Happened, told
 from machine import CLONE, Machine
 
+from labcrate import cleanup
 from labcrate.errors import Code
 
 INDEX = Path(__file__).with_name("broken_index.py")
@@ -33,27 +36,37 @@ def spoil(machine: Machine, requirement: str = "") -> None:
     machine.write("docker/packages.lock", requirement or f"# {time.time()}\n")
 
 
-def test_one_command_on_a_bare_debian_13(machine: Machine) -> None:
+@pytest.mark.fault("a machine without an engine, of another release")
+def test_one_command_on_a_bare_debian_13(machine: Machine, happened: Happened) -> None:
     """The README's first command, where no engine is installed: another release than this one."""
     started = time.monotonic()
     done = machine.run("python3", "bootstrap.py", "invoke", "setup", "--yes", "up", timeout=600)
     assert "installed and started" in done.stdout
     assert machine.health() == machine.health("tensorboard") == "healthy"
     assert time.monotonic() - started < 400
+    happened(f"one command to a healthy lab, in {time.monotonic() - started:.0f} s")
 
 
-def test_engine_killed_while_the_lab_is_up(up: Machine) -> None:
-    up.kill_engine()
+@pytest.mark.fault(
+    "the engine killed while the lab is up: with all its processes, and dockerd alone"
+)
+@pytest.mark.parametrize("alone", [False, True], ids=["all", "dockerd"])
+def test_engine_killed_while_the_lab_is_up(up: Machine, alone: bool, happened: Happened) -> None:
+    """Killed alone, it finds its containers running as it starts, and stops them first."""
+    up.kill_engine(alone)
     done = up.invoke("status", check=False)
     assert done.returncode == Code.ENGINE_DOWN
     assert "fix: invoke setup" in said(done)
     up.invoke("setup", "--yes")
-    up.wait_healthy()
+    seconds = up.wait_healthy()
     assert nothing_lost(up)
     assert "already up" in up.invoke("up").stdout
+    happened(f"{told(done)}; after `invoke setup` the lab is back by itself")
+    happened(f"{seconds:.0f} s later ({'dockerd alone' if alone else 'all processes'})", 0)
 
 
-def test_a_second_clone_is_set_up_while_the_engine_is_down(up: Machine) -> None:
+@pytest.mark.fault("a second clone set up while the engine is down")
+def test_a_second_clone_is_set_up_while_the_engine_is_down(up: Machine, happened: Happened) -> None:
     """The first lab comes back as the engine starts; the second clone must not get its ports."""
     up.kill_engine()
     up.sh(
@@ -66,9 +79,11 @@ def test_a_second_clone_is_set_up_while_the_engine_is_down(up: Machine) -> None:
     up.sh("rm -rf /root/second")
     assert not set(ports[0]) & set(ports[1])
     up.wait_healthy()
+    happened("it gets other ports, and the first lab its own")
 
 
-def test_engine_killed_in_the_middle_of_a_build(up: Machine) -> None:
+@pytest.mark.fault("the engine killed in the middle of a build")
+def test_engine_killed_in_the_middle_of_a_build(up: Machine, happened: Happened) -> None:
     spoil(up)
     child = up.start("up")
     assert child.stdout is not None
@@ -83,9 +98,11 @@ def test_engine_killed_in_the_middle_of_a_build(up: Machine) -> None:
     assert "fix: invoke setup" in rest
     up.invoke("setup", "--yes", "up")
     assert nothing_lost(up)
+    happened(f"exit {child.returncode}, fix: invoke setup; the same build then succeeds")
 
 
-def test_disk_full_in_the_build(up: Machine) -> None:
+@pytest.mark.fault("the engine's disk full in a build (a file system of 400 MB)")
+def test_disk_full_in_the_build(up: Machine, happened: Happened) -> None:
     """The engine's data on a file system of 400 MB: the build fails, and nothing else does."""
     up.invoke("down")
     stop_engine(up)
@@ -100,6 +117,7 @@ def test_disk_full_in_the_build(up: Machine) -> None:
     assert "invoke clean" in said(done)
     up.invoke("setup", "--yes", "up")
     assert nothing_lost(up)
+    happened(f"{told(done)}; with room again the build succeeds")
 
 
 def stop_engine(machine: Machine) -> None:
@@ -122,11 +140,12 @@ def index(up: Machine) -> Iterator[Machine]:
     up.invoke("setup", "--yes", "up")
 
 
+@pytest.mark.fault("the package index down, cut off half-way, and slow")
 @pytest.mark.parametrize(
     ("how", "code"),
     [("down", Code.NETWORK), ("cut", Code.NETWORK), ("slow", 0)],
 )
-def test_package_index(index: Machine, how: str, code: int) -> None:
+def test_package_index(index: Machine, how: str, code: int, happened: Happened) -> None:
     """Down, cutting off half-way, or merely slow: the last one must still work."""
     port = 1 if how == "down" else 8765
     gateway = index.sh("ip -4 -o addr show docker0").split()[3].partition("/")[0]
@@ -140,9 +159,11 @@ def test_package_index(index: Machine, how: str, code: int) -> None:
         assert "package index" in said(done)
         assert index.run("docker", "image", "ls", "--quiet", "--no-trunc").stdout == before
     assert nothing_lost(index)
+    happened(f"{how}: {told(done)}")
 
 
-def test_down_during_up(up: Machine) -> None:
+@pytest.mark.fault("`down` while `up` builds")
+def test_down_during_up(up: Machine, happened: Happened) -> None:
     up.invoke("down")
     spoil(up)
     first = up.start("up")
@@ -152,9 +173,11 @@ def test_down_during_up(up: Machine) -> None:
     assert first.returncode == 0, text
     assert "Waiting for `invoke up`" in down.stdout
     assert not up.run("docker", "compose", "ps", "--all", "--quiet").stdout
+    happened("`down` waits, says for whom, then stops the lab; both exit 0")
 
 
-def test_clone_moved_while_up(up: Machine) -> None:
+@pytest.mark.fault("the clone moved while up, to a path with a space and both quotes")
+def test_clone_moved_while_up(up: Machine, happened: Happened) -> None:
     """The lab goes on where it was; the next `up` takes it to where the clone is now."""
     moved = '/root/moved it\'s "here"'
     up.sh(f"mv {CLONE} {quoted(moved)} && mkdir {CLONE}")
@@ -168,13 +191,15 @@ def test_clone_moved_while_up(up: Machine) -> None:
     finally:
         up.sh(f"rmdir {CLONE} && mv {quoted(moved)} {CLONE}")
     assert nothing_lost(up)
+    happened("`up` takes the lab along; files are written where the clone is now")
 
 
 def quoted(path: str) -> str:
     return "'" + path.replace("'", "'\\''") + "'"
 
 
-def test_port_changed_while_up(up: Machine) -> None:
+@pytest.mark.fault("JUPYTER_PORT changed in .env while up")
+def test_port_changed_while_up(up: Machine, happened: Happened) -> None:
     port = up.run("sh", "-c", "grep ^JUPYTER_PORT .env").stdout.strip().partition("=")[2]
     up.set(JUPYTER_PORT="18765")
     try:
@@ -184,16 +209,20 @@ def test_port_changed_while_up(up: Machine) -> None:
     finally:
         up.set(JUPYTER_PORT=port)
         up.invoke("up")
+    happened("the next `up` moves to the new port and leaves the old one")
 
 
-def test_clock_set_back_a_day(up: Machine) -> None:
+@pytest.mark.fault("the clock set back by a day, and a rebuild")
+def test_clock_set_back_a_day(up: Machine, happened: Happened) -> None:
     spoil(up)
     done = up.run("faketime", "-f", "-1d", ".venv/bin/python", "-m", "invoke", "up", check=False)
     assert done.returncode == 0, said(done)
     assert up.health() == "healthy"
+    happened("exit 0, healthy")
 
 
-def test_a_read_only_clone(up: Machine) -> None:
+@pytest.mark.fault("a read-only clone")
+def test_a_read_only_clone(up: Machine, happened: Happened) -> None:
     up.invoke("down")
     up.sh(f"mount --bind {CLONE} {CLONE} && mount -o remount,ro,bind {CLONE}")
     try:
@@ -202,9 +231,123 @@ def test_a_read_only_clone(up: Machine) -> None:
             assert (done.returncode, "read-only" in said(done)) == (Code.FOLDER, True), said(done)
     finally:
         up.sh(f"umount --lazy {CLONE}")
+    happened(told(done), 2)
 
 
-def test_killed_clean_can_be_repeated_and_leaves_nothing(up: Machine) -> None:
+@pytest.mark.attack(
+    "a package index whose address carries a password: builds that succeed and fail"
+)
+def test_the_password_of_an_index_shows_nowhere(index: Machine, happened: Happened) -> None:
+    gateway = index.sh("ip -4 -o addr show docker0").split()[3].partition("/")[0]
+    looked = 0
+    for how, code in (("locked", 0), ("lockedcut", Code.NETWORK)):
+        address = f"http://me:{PASSWORD}@{gateway}:8765/{how}"
+        text = f"[global]\nindex-url = {address}\ntrusted-host = {gateway}\n"
+        index.write("/root/.config/pip/pip.conf", text)
+        spoil(index, f"labcrate-secret-{how}==1.0\n")
+        done = index.invoke("up", check=False)
+        assert done.returncode == code, said(done)
+        for name, text in password_places(index, said(done)).items():
+            looked += 1
+            assert text, f"{name} says nothing: the look-up is broken"
+            assert PASSWORD not in text, name
+    kept = index.sh("docker compose exec -T jupyter cat /run/secrets/uv.toml")
+    assert PASSWORD in kept, "the running lab must be able to install from that index"
+    happened(
+        "in no layer, history, log, environment or printed line; in the lab as a secret", looked
+    )
+
+
+PASSWORD = "s3cret-of-the-index"
+
+
+def password_places(machine: Machine, printed: str) -> dict[str, str]:
+    """What each place shows where a build's arguments and secrets tend to turn up."""
+    images = "$(docker images -q --no-trunc)"
+    folders = "/var/lib/docker/overlay2 /var/lib/docker/image /var/lib/docker/buildkit"
+    layers = f"grep -rlaF {PASSWORD} {folders}"
+    scripts = {
+        "history": f"for i in {images}; do docker history --no-trunc $i; done",
+        "image inspect": f"docker image inspect {images}",
+        "container inspect": "docker inspect $(docker ps -aq)",
+        "container environment": "docker compose exec -T jupyter env",
+        "compose config": "docker compose config",
+        "compose logs": "docker compose logs",
+        "build records": "docker buildx du --verbose",
+        "build.log": "cat .labcrate/build.log",
+        "every process": "for p in /proc/[0-9]*; do tr '\\0' ' ' < $p/cmdline; done",
+        # The builder's own records of builds, with their arguments, are among these files.
+        "the engine's files": f"{layers} | sed s/^/{PASSWORD}:/; echo looked",
+    }
+    shown = {name: machine.run("bash", "-c", text, check=False) for name, text in scripts.items()}
+    return {"screen": printed, **{name: said(one) for name, one in shown.items()}}
+
+
+@pytest.mark.fault("Ctrl-C, SIGTERM and SIGKILL while clean removes the build cache")
+@pytest.mark.parametrize(("sent", "code"), [("INT", 130), ("TERM", 143), ("KILL", 137)])
+def test_clean_stopped_in_the_build_cache(
+    up: Machine, sent: str, code: int, happened: Happened
+) -> None:
+    child = up.start("clean", "--cache", "--yes")
+    assert child.stdout is not None
+    for line in child.stdout:
+        if "records of the build cache" in line:
+            break
+    up.sh(f"sleep 0.2; pkill -{sent} -f 'invoke [c]lean'")
+    rest, _ = child.communicate(timeout=60)
+    assert child.returncode == code, rest
+    assert nothing_lost(up)
+    happened(f"SIG{sent}: exit {child.returncode}; the next `up` works")
+
+
+@pytest.mark.fault("clean --all beside another project's build cache, and what it says came back")
+def test_clean_all_leaves_nothing_and_says_the_truth(up: Machine, happened: Happened) -> None:
+    """The last test here but one, as it takes the lab away; nobody else uses this engine."""
+    base = up.sh("grep ^BASE_IMAGE= .env").strip().partition("=")[2]
+    up.sh(
+        "mkdir -p /root/foreign && cd /root/foreign && echo foreign > data && "
+        f'printf \'FROM {base}\\nRUN echo ": labcrate;" > /f\\nCOPY data /opt/lab/data\\n'
+        "WORKDIR /lab/other\\n' > Dockerfile && docker build -q -t foreign ."
+    )
+    before = foreign_cache(up)
+    assert len(before) == 3, before
+    held = disk(up)
+    done = up.invoke("clean", "--all", "--yes")
+    truth = held - disk(up)
+    told_ = re.search(r"; ([\d.]+) (\w+) came back", done.stdout)
+    assert told_, said(done)
+    claimed = float(told_[1]) * cleanup.UNITS[told_[2]]
+    assert abs(claimed - truth) < 0.1 * truth, f"said {claimed}, really {truth}: {said(done)}"
+    assert up.labelled() == {}, said(done)
+    assert "labcrate" not in up.sh("docker buildx du --verbose | grep -v ': labcrate;\" > /f'")
+    assert foreign_cache(up) == before
+    assert nothing_lost(up)
+    again = up.invoke("up", check=False)
+    assert again.returncode == Code.BASE_IMAGE
+    assert "fix: invoke setup up" in said(again)
+    happened(
+        f"nothing of the lab is left; it said {told_[1]} {told_[2]}, the disk got back "
+        f"{truth / 1e6:.1f} MB; the other project's cache is as it was"
+    )
+    happened(f"`up` after it: {told(again)}")
+
+
+def disk(machine: Machine) -> int:
+    """Bytes that the engine's folder takes, as the file system counts them."""
+    folders = "overlay2 volumes image buildkit containers"
+    return int(machine.sh(f"cd /var/lib/docker && du -scB1 {folders} | tail -1").split()[0])
+
+
+def foreign_cache(machine: Machine) -> list[str]:
+    """The ids of the build records of the other project's three steps."""
+    blocks = machine.sh("docker buildx du --verbose").split("\n\n")
+    tempting = ('labcrate;" > /f', "/opt/lab/data", "/lab/other")
+    mine = [block for block in blocks if any(mark in block for mark in tempting)]
+    return sorted(block.split()[1] for block in mine)
+
+
+@pytest.mark.fault("SIGKILL in the middle of clean --all")
+def test_killed_clean_can_be_repeated_and_leaves_nothing(up: Machine, happened: Happened) -> None:
     """The last test here: SIGKILL in the middle of `clean --all`, and then a whole one."""
     child = up.start("clean", "--all", "--yes")
     time.sleep(1.2)
@@ -215,3 +358,4 @@ def test_killed_clean_can_be_repeated_and_leaves_nothing(up: Machine) -> None:
     assert "labcrate" not in up.sh("docker buildx du --verbose")
     assert nothing_lost(up)
     assert up.run("test", "-f", ".env").returncode == 0
+    happened("`clean --all` again leaves nothing; .env and notebooks stay")

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from clone import clean_environ, copy_tree, said
 from conftest import share_base
+from faultlog import Happened, told
 
 from labcrate import settings
 from labcrate.errors import Code
@@ -69,10 +70,12 @@ def account() -> Iterator[Account]:
         made.bootstrap("invoke", "clean", "--all", "--yes", member=True)
 
 
-def test_without_the_group_the_fix_is_told(account: Account) -> None:
+@pytest.mark.fault("a user outside the engine's group")
+def test_without_the_group_the_fix_is_told(account: Account, happened: Happened) -> None:
     done = account.bootstrap("invoke", "setup", "--yes", member=False)
     assert done.returncode == Code.ENGINE_DENIED, said(done)
     assert "usermod -aG docker" in said(done)
+    happened(told(done))
 
 
 def test_the_doctor_looks_without_the_group(account: Account) -> None:
@@ -88,7 +91,8 @@ def test_the_doctor_looks_without_the_group(account: Account) -> None:
     assert sorted(kept) == [p for p in before if "__pycache__" not in str(p)]
 
 
-def test_with_the_group_everything_works(account: Account) -> None:
+@pytest.mark.fault("a uid without a name in /etc/passwd, umask 077")
+def test_with_the_group_everything_works(account: Account, happened: Happened) -> None:
     """umask 077 and a uid without a name, from the first command to the last."""
     done = account.bootstrap("invoke", "setup", "--yes", "up", member=True)
     assert done.returncode == 0, said(done)
@@ -98,9 +102,11 @@ def test_with_the_group_everything_works(account: Account) -> None:
     assert (done.returncode, "lab" in done.stdout) == (0, True), said(done)
     assert (account.root / "runs" / "x").stat().st_uid == USER
     assert (account.root / ".env").stat().st_mode & 0o777 == 0o600
+    happened("setup, up, run: exit 0; files belong to that user, .env is 600")
 
 
-def test_clean_leaves_nothing(account: Account) -> None:
+@pytest.mark.fault("clean --all by a uid without a name")
+def test_clean_leaves_nothing(account: Account, happened: Happened) -> None:
     project = settings.read(account.root / ".env")["COMPOSE_PROJECT_NAME"]
     done = account.bootstrap("invoke", "clean", "--all", "--yes", member=True)
     assert done.returncode == 0, said(done)
@@ -116,3 +122,4 @@ def test_clean_leaves_nothing(account: Account) -> None:
         )
         assert left.stdout == "", listing
     assert (account.root / "runs" / "x").exists()
+    happened("nothing of the lab is left; the user's files are")

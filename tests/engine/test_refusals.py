@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from clone import Lab, clean_environ, said
+from faultlog import Happened, told
 
 from labcrate.errors import Code
 
@@ -21,7 +22,8 @@ exec {docker} "$@"
 """
 
 
-def test_port_held_by_a_process_is_named(lab: Lab) -> None:
+@pytest.mark.fault("a port held by a process")
+def test_port_held_by_a_process_is_named(lab: Lab, happened: Happened) -> None:
     lab.invoke("down")
     with socket.socket() as held:
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -30,9 +32,11 @@ def test_port_held_by_a_process_is_named(lab: Lab) -> None:
         done = lab.invoke("up", check=False)
     assert done.returncode == Code.PORT_TAKEN
     assert f"taken by process {os.getpid()}" in said(done)
+    happened(told(done))
 
 
-def test_port_held_by_a_container_is_named(lab: Lab) -> None:
+@pytest.mark.fault("both ports held by a container")
+def test_port_held_by_a_container_is_named(lab: Lab, happened: Happened) -> None:
     """Both ports at once: both are told, and nothing of the lab was started."""
     lab.invoke("down")
     name = f"{lab.project}-squatter"
@@ -47,43 +51,53 @@ def test_port_held_by_a_container_is_named(lab: Lab) -> None:
     assert done.returncode == Code.PORT_TAKEN
     assert said(done).count(f"taken by the container {name}") == 2
     assert not lab.container()
+    happened(told(done))
 
 
+@pytest.mark.fault("an engine that does not answer: a wrong socket, a context that is gone")
 @pytest.mark.parametrize(
-    ("environ", "code", "told"),
+    ("environ", "code", "message"),
     [
         ({"DOCKER_HOST": "unix:///no/engine.sock"}, Code.ENGINE_DOWN, "unix:///no/engine.sock"),
         ({"DOCKER_CONTEXT": "gone"}, Code.ENGINE_DOWN, "docker context use default"),
     ],
 )
 def test_an_engine_that_does_not_answer(
-    lab: Lab, environ: dict[str, str], code: Code, told: str
+    lab: Lab, environ: dict[str, str], code: Code, message: str, happened: Happened
 ) -> None:
     for task in (("up",), ("setup", "--yes"), ("down",)):
         done = lab.invoke(*task, check=False, **environ)
-        assert (done.returncode, told in said(done)) == (code, True), said(done)
+        assert (done.returncode, message in said(done)) == (code, True), said(done)
+    happened(told(done), 3)
 
 
+@pytest.mark.fault("Compose missing, and too old")
 @pytest.mark.parametrize(
-    ("answer", "told"),
+    ("answer", "message"),
     [
         ("echo \"docker: 'compose' is not a docker command.\" >&2; exit 1", "Compose is missing"),
         ("echo 2.20.3; exit 0", "Compose is version 2.20"),
     ],
 )
-def test_compose_missing_or_too_old(lab: Lab, tmp_path: Path, answer: str, told: str) -> None:
+def test_compose_missing_or_too_old(
+    lab: Lab, tmp_path: Path, answer: str, message: str, happened: Happened
+) -> None:
     """The real client, but for its answer about Compose."""
     real = lab.command(("sh", "-c", "command -v docker")).stdout.strip()
     fake = tmp_path / "docker"
     fake.write_text(STAND_IN.format(answer=answer, docker=real))
     fake.chmod(0o755)
     done = lab.invoke("up", check=False, PATH=f"{tmp_path}:{os.environ['PATH']}")
-    assert (done.returncode, told in said(done)) == (Code.COMPOSE, True), said(done)
+    assert (done.returncode, message in said(done)) == (Code.COMPOSE, True), said(done)
+    happened(told(done))
 
 
+@pytest.mark.fault("Ctrl-C and SIGTERM in up: as it builds, starts, waits")
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("at", ["Building", "compose up", "Waiting"])
-def test_interrupted_up_can_be_repeated(lab: Lab, at: str, sent: signal.Signals) -> None:
+def test_interrupted_up_can_be_repeated(
+    lab: Lab, at: str, sent: signal.Signals, happened: Happened
+) -> None:
     """Ctrl-C reaches the whole group at a terminal; `kill` reaches one process alone."""
     lab.invoke("down")
     if at == "Building":
@@ -114,6 +128,7 @@ def test_interrupted_up_can_be_repeated(lab: Lab, at: str, sent: signal.Signals)
     assert child.returncode == expected, text + rest
     assert "can be run again" in rest
     lab.invoke("up")
+    happened(f"exit {child.returncode}, “the same command can be run again”; it can")
 
 
 def spoil_the_image(lab: Lab) -> None:
@@ -122,10 +137,12 @@ def spoil_the_image(lab: Lab) -> None:
     path.write_text(path.read_text() + f"# touched {time.time()}\n")
 
 
-def test_two_at_once_wait_for_each_other(lab: Lab) -> None:
+@pytest.mark.fault("two `up` at once")
+def test_two_at_once_wait_for_each_other(lab: Lab, happened: Happened) -> None:
     lab.invoke("down")
     children = [lab.start("up") for _ in range(2)]
-    told = [child.communicate(timeout=120)[0] for child in children]
-    assert [child.returncode for child in children] == [0, 0], told
-    assert sum("Waiting for `invoke up`" in text for text in told) == 1
-    assert sum("already up" in text for text in told) == 1
+    texts = [child.communicate(timeout=120)[0] for child in children]
+    assert [child.returncode for child in children] == [0, 0], texts
+    assert sum("Waiting for `invoke up`" in text for text in texts) == 1
+    assert sum("already up" in text for text in texts) == 1
+    happened("one waits and says for whom; then it finds the lab up; both exit 0")

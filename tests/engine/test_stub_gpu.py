@@ -147,7 +147,8 @@ def test_auto_takes_the_gpu_and_every_verb_works_with_it(stub: Machine) -> None:
     before = container(stub)
     started = time.monotonic()
     again = stub.invoke("up").stdout
-    assert time.monotonic() - started < 3.0
+    # An engine inside a container takes longer than the one outside, whose limit is 3 s.
+    assert time.monotonic() - started < 6.0
     assert "already up" in again
     assert "the GPU computes" not in again, "a container that passed is not proven again"
     assert container(stub) == before
@@ -172,6 +173,7 @@ def test_off_wins_over_the_offer_and_run_has_what_runs(stub: Machine) -> None:
 
 def test_a_failed_proof_with_auto_is_told_and_ends_on_the_cpu(stub: Machine) -> None:
     """This lab has no PyTorch, so the real proof fails."""
+    stub.invoke("down")
     out = stub.invoke("up").stdout
     assert "the GPU is there and does not work: ModuleNotFoundError: No module named 'torch'" in out
     assert "The lab goes on on the CPU" in out

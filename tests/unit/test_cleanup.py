@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from labcrate import cleanup
 from labcrate.cleanup import Thing, Wish
+from labcrate.shell import ROOT
 
 FOUND = [
     Thing(kind="volume", ref="lab_home", name="lab_home", size=10),
@@ -78,6 +81,30 @@ def test_only_marked_records_count_and_shared_ones_free_nothing() -> None:
     ]
 
 
+def test_every_step_of_the_dockerfile_carries_a_mark() -> None:
+    """Else its record would stay behind; and no mark is left that no step carries."""
+    text = (ROOT / "docker" / "Dockerfile").read_text()
+    steps = re.findall(r"^(?:COPY|WORKDIR) .*$", text, re.MULTILINE)
+    marked = [mark.removeprefix("] ") for mark in cleanup.MARKS if mark.startswith("] ")]
+    assert sorted(steps) == sorted(marked)
+    runs = re.findall(r"^RUN(?:.*\\\n)*.*$", text, re.MULTILINE)
+    assert len(runs) > 7
+    assert [run for run in runs if not re.search(r"^(RUN|   ) : labcrate", run, re.MULTILINE)] == []
+    assert "FROM labcrate-wheels " in text
+
+
+def test_steps_like_ours_are_not_ours() -> None:
+    tempting = (
+        "mount / from exec /bin/sh -c echo ': labcrate;'",
+        "[2/3] COPY data /opt/lab/data",
+        "[3/3] WORKDIR /lab/other",
+        "[3/3] WORKDIR /lab",
+        "local source for wheels",
+    )
+    text = "\n\n".join(f"ID: x{n}\nDescription: {what}" for n, what in enumerate(tempting))
+    assert cleanup.cache_records(text) == []
+
+
 @pytest.mark.parametrize(
     ("text", "size"),
     [("0B", 0), ("312kB", 312_000), ("5.83GB", 5_830_000_000), ("1.2MB", 1_200_000), ("N/A", 0)],
@@ -91,3 +118,34 @@ def test_a_tagged_image_is_removed_by_name() -> None:
     named, nameless = FOUND[1], FOUND[2]
     assert cleanup.removal(named)[-1] == "lab/jupyter:latest"
     assert cleanup.removal(nameless)[-1] == "sha256:2"
+
+
+class Engine:
+    """A stand-in that answers nothing, and keeps what it was asked."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, others: set[str]) -> None:
+        self.asked: list[tuple[str, ...]] = []
+        monkeypatch.setattr(cleanup, "ask", self.ask)
+        monkeypatch.setattr(cleanup, "other_clones", lambda project: others)
+        monkeypatch.setattr(cleanup, "_state", list)
+
+    def ask(self, command: tuple[str, ...], timeout_s: float = 0) -> str:
+        self.asked.append(tuple(command))
+        return ""
+
+
+def test_every_listing_is_by_this_clones_label(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Engine(monkeypatch, others=set())
+    assert cleanup.survey("lab-x") == []
+    listings = [command for command in engine.asked if command[0] != "buildx"]
+    assert {command[0] for command in listings} == {"ps", "network", "image", "volume"}
+    assert [c for c in listings if "label=dev.labcrate.project=lab-x" not in c] == []
+
+
+def test_a_shared_build_cache_is_not_touched(monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = Engine(monkeypatch, others=set())
+    cleanup.survey("lab-x")
+    assert ("buildx", "du", "--verbose") in alone.asked
+    shared = Engine(monkeypatch, others={"lab-y"})
+    cleanup.survey("lab-x")
+    assert ("buildx", "du", "--verbose") not in shared.asked

@@ -7,6 +7,8 @@ import tomllib
 from configparser import ConfigParser
 from pathlib import Path
 
+import pytest
+
 from labcrate import hostpip
 from labcrate.hostpip import PackageSettings
 
@@ -78,3 +80,16 @@ def test_files_are_private_and_left_alone_when_right(tmp_path: Path) -> None:
     assert not hostpip.put(path, b"one", owner)
     assert hostpip.put(path, b"two", owner)
     assert path.stat().st_ino == inode
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("https://me:s3cret@host/simple", "https://***@host/simple"),
+        ("https://t0ken@host:8443/x", "https://***@host:8443/x"),
+        ("file:///srv/wheels", "file:///srv/wheels"),
+        ("https://host/a@b", "https://host/a@b"),
+    ],
+)
+def test_a_shown_address_has_no_login(address: str, shown: str) -> None:
+    assert hostpip.without_login(address) == shown

@@ -12,7 +12,7 @@ from labcrate.errors import Code, LabError
 GOOD = {
     "COMPOSE_PROJECT_NAME": "lab-test-1",
     "JUPYTER_PORT": "8888",
-    "JUPYTER_TOKEN": "t" * 48,
+    "JUPYTER_TOKEN": "0123456789abcdef" * 3,
     "TENSORBOARD_PORT": "6006",
     "LAB_UID": "1000",
     "LAB_GID": "1000",
@@ -60,6 +60,8 @@ def test_a_good_set_has_no_problem() -> None:
         ("TORCH_BACKEND", "cuda12", "TORCH_BACKEND=cuda12 is not a choice"),
         ("SHM_SIZE", "lots", "SHM_SIZE=lots is not a size"),
         ("MEMORY_LIMIT", "8 GB", "MEMORY_LIMIT=8 GB is not a size"),
+        ("MEMORY_LIMIT", "40m", "MEMORY_LIMIT=40m is less than JupyterLab itself needs"),
+        ("MEMORY_LIMIT", "1", "is less than JupyterLab itself needs"),
         ("BIND_ADDRESS", "localhost", "BIND_ADDRESS=localhost is not an IPv4 address"),
         ("LAB_UID", "me", "LAB_UID=me is not a numeric id"),
         ("LAB_GID", "", "LAB_GID is not set"),
@@ -111,8 +113,18 @@ def test_a_stranger_is_sent_to_lab_env() -> None:
 def test_other_machines_need_a_strong_token() -> None:
     (found,) = problems(BIND_ADDRESS="0.0.0.0", JUPYTER_TOKEN="short")
     assert "lets other machines in" in found.text
+    for weak in ("0123456789abcdef", "a" * 48, "abab" * 12):
+        assert len(problems(BIND_ADDRESS="0.0.0.0", JUPYTER_TOKEN=weak)) == 1
     assert problems(BIND_ADDRESS="0.0.0.0") == []
     assert problems(JUPYTER_TOKEN="short") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("0", 0), ("512", 512), ("7b", 7), ("2k", 2048), ("256m", 2**28), ("8G", 2**33)],
+)
+def test_sizes_as_compose_takes_them(text: str, size: int) -> None:
+    assert settings.size(text) == size
 
 
 def test_all_problems_come_together(tmp_path: Path) -> None:

@@ -56,6 +56,8 @@ def test_an_interrupt_ends_the_child_too(sent: signal.Signals) -> None:
         "except shell.Terminated: sys.exit(143)\n"
         "except KeyboardInterrupt: sys.exit(130)\n"
     )
+    # Not ignored, as it is in the background of a shell: children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     parent = subprocess.Popen([PYTHON, "-c", code], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
     child = int(parent.stdout.readline())

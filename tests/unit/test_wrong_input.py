@@ -18,7 +18,7 @@ from labcrate.shell import ROOT
 GOOD = {
     "COMPOSE_PROJECT_NAME": "lab-refusals-1",
     "JUPYTER_PORT": "18901",
-    "JUPYTER_TOKEN": "t" * 48,
+    "JUPYTER_TOKEN": "0123456789abcdef" * 3,
     "TENSORBOARD_PORT": "18902",
     "LAB_UID": "1000",
     "LAB_GID": "1000",
@@ -118,7 +118,7 @@ def test_every_flag_is_explained_and_in_the_readme(clone: Lab) -> None:
         for words in flags:
             name = next(word for word in words if word.startswith("--")).partition("=")[0]
             assert len(words) > 2, f"{verb} {name} has no help"
-            if name in ("--requirement", "--name"):
+            if name in ("--requirement", "--package"):
                 continue  # what is typed without its flag
             assert name in readme, f"README does not name `invoke {verb} {name}`"
 
