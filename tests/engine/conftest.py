@@ -47,9 +47,12 @@ def remove_lab(lab: Lab) -> None:
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """One lab for the whole run, up; tests leave it up."""
     made = make_lab(tmp_path_factory.mktemp("labs") / AWKWARD)
-    made.invoke("up")
-    yield made
-    remove_lab(made)
+    try:
+        made.invoke("up")
+        yield made
+    finally:
+        # Also where `up` failed: it leaves containers that were made and not started.
+        remove_lab(made)
 
 
 @pytest.fixture
