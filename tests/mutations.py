@@ -225,6 +225,8 @@ def pytest_in(folder: Path, tests: Sequence[str]) -> str:
         capture_output=True,
         text=True,
     )
+    if re.search(r"\d+ error", done.stdout):
+        print(done.stdout, flush=True)
     return done.stdout.strip().splitlines()[-1] if done.stdout.strip() else done.stderr
 
 
