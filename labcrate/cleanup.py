@@ -92,7 +92,7 @@ def survey(project: str) -> list[Thing]:
     return [
         *_containers(label),
         *_listed("network", ("network", "ls", "--filter", label), "{{.ID}}\t{{.Name}}\t0B"),
-        *_images(label),
+        *_images(label, project),
         *_volumes(label),
         *(_cache() if not other_clones(project) else ()),
         *_state(),
@@ -111,9 +111,14 @@ def _listed(kind: Kind, command: Sequence[str], template: str) -> list[Thing]:
     return [Thing(kind=kind, ref=ref, name=name, size=size_bytes(size)) for ref, name, size in rows]
 
 
-def _images(label: str) -> list[Thing]:
+def _images(label: str, project: str) -> list[Thing]:
+    """The lab's images, and those that its rebuilds left nameless.
+
+    An image that the user built on one of them inherits its labels, and has a name of its own.
+    """
     template = "{{.ID}}\t{{.Repository}}:{{.Tag}}\t{{.Size}}"
-    return _listed("image", ("image", "ls", "--no-trunc", "--filter", label), template)
+    listed = _listed("image", ("image", "ls", "--no-trunc", "--filter", label), template)
+    return [t for t in listed if t.name.startswith((f"{project}/", "<none>:"))]
 
 
 def _volumes(label: str) -> list[Thing]:

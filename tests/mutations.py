@@ -162,6 +162,13 @@ MUTATIONS = (
         test="tests/unit/test_cleanup.py::test_every_listing_is_by_this_clones_label",
     ),
     Mutation(
+        what="clean spares images that the user built on the lab's",
+        file="labcrate/cleanup.py",
+        old='return [t for t in listed if t.name.startswith((f"{project}/", "<none>:"))]',
+        new="return listed",
+        test="tests/unit/test_cleanup.py::test_a_users_image_on_the_labs_is_the_users",
+    ),
+    Mutation(
         what="clean spares a build cache that another clone uses",
         file="labcrate/cleanup.py",
         old="*(_cache() if not other_clones(project) else ()),",
@@ -225,6 +232,8 @@ def pytest_in(folder: Path, tests: Sequence[str]) -> str:
         capture_output=True,
         text=True,
     )
+    if re.search(r"\d+ error", done.stdout):
+        print(done.stdout, flush=True)
     return done.stdout.strip().splitlines()[-1] if done.stdout.strip() else done.stderr
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from clone import ROOT, Lab, copy_tree, said
 from faultlog import happened, pytest_runtest_makereport
 from machine import Machine, base_image, start_machine
 
-from labcrate import settings
+from labcrate import settings, setup
 
 __all__ = ["ROOT", "Lab", "happened", "pytest_runtest_makereport", "said"]
 
@@ -20,14 +21,18 @@ AWKWARD = "lab tést (1)"
 
 
 def share_base(clone: Path) -> None:
-    """Build on the base image that this checkout has, so that the layers below are shared."""
+    """Build on the base image that this checkout has, so that the layers below are shared.
+
+    The ports are drawn below those that the kernel hands out: labs that others start on the same
+    engine at the same time take the first free ones.
+    """
     own = settings.read(ROOT / ".env").get("BASE_IMAGE", "") if (ROOT / ".env").exists() else ""
-    if own:
-        text = (clone / ".env.example").read_text()
-        (clone / ".env").write_text(
-            text.replace("BASE_IMAGE=debian:trixie-slim", f"BASE_IMAGE={own}")
-        )
-        (clone / ".env").chmod(0o600)
+    jupyter = setup.free_port(random.randrange(20_000, 32_000), set())
+    values = {"JUPYTER_PORT": str(jupyter)}
+    values["TENSORBOARD_PORT"] = str(setup.free_port(jupyter + 1, set()))
+    values |= {"BASE_IMAGE": own} if own else {}
+    (clone / ".env").touch(mode=0o600)
+    (clone / ".env").write_text(setup.fill((clone / ".env.example").read_text(), values))
 
 
 def make_lab(folder: Path) -> Lab:

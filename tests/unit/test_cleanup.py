@@ -149,3 +149,12 @@ def test_a_shared_build_cache_is_not_touched(monkeypatch: pytest.MonkeyPatch) ->
     shared = Engine(monkeypatch, others={"lab-y"})
     cleanup.survey("lab-x")
     assert ("buildx", "du", "--verbose") not in shared.asked
+
+
+def test_a_users_image_on_the_labs_is_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It inherits the labels of the image that it is built on."""
+    rows = ("1\tlab-x/jupyter:latest\t7GB", "2\t<none>:<none>\t7GB", "3\tmine:1\t8GB")
+    listed = "\n".join((*rows, "4\tlab-xy/jupyter:latest\t7GB"))
+    monkeypatch.setattr(cleanup, "ask", lambda command: listed if command[0] == "image" else "")
+    found = [thing for thing in cleanup.survey("lab-x") if thing.kind == "image"]
+    assert [thing.ref for thing in found] == ["1", "2"]
