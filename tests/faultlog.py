@@ -57,7 +57,7 @@ class Happened:
 
 def anonymous(text: str) -> str:
     """Without what differs from run to run: folders, project names, ports, process ids."""
-    text = re.sub(r"(?<![\w.:/])/(?:tmp|root|home)/[^\s`')]*", "…", text)
+    text = re.sub(r"(?<![\w.:/])/(?:tmp|root|home)/[^\s`')”]*", "…", text)
     text = re.sub(r"\blab-[\w-]+?-[0-9a-f]{6}\b", "lab", text)
     text = re.sub(r"\b(?!127\.)\d+\.\d+\.\d+\.\d+\b", "ADDRESS", text)
     text = re.sub(r"\bprocess \d+", "process N", text)
