@@ -544,6 +544,17 @@ TABLE: tuple[Signature, ...] = (
         "reproduced; opencv/opencv-python#370",
     ),
     _entry(
+        "debian-unknown",
+        "build",
+        Code.PACKAGE_UNKNOWN,
+        r"Unable to locate package (?P<name>\S+)|"
+        r"Package '?(?P<other>[\w.+-]+)'? has no installation candidate",
+        "Debian has no system package {name}{other}",
+        "look the name up on a Debian machine: apt-cache search WORD (what is asked for stands in "
+        "docker/apt.txt)",
+        "reproduced",
+    ),
+    _entry(
         "no-libcuda",
         "lab",
         Code.GPU_PROOF,

@@ -57,9 +57,9 @@ def wait_importable(lab: Lab, module: str, until: threading.Event) -> float:
 
 def test_add_reaches_a_running_kernel_then_files_and_image(up_lab: Lab) -> None:
     kernel = client(up_lab).kernel()
+    kernel.run("x = 41")
     with pytest.raises(AssertionError, match="ModuleNotFoundError"):
         kernel.run(f"import {PLAIN}")
-    kernel.run("x = 41")
     adding = up_lab.start("add-package", PLAIN)
     over = threading.Event()
     try:

@@ -34,6 +34,8 @@ PULL = 'Get "https://registry-1.docker.io/v2/": '
 # The name of the entry that must answer, and what was really said. Several texts of one entry are
 # the forms it takes.
 RECORDED = [
+    ("debian-unknown", "1.478 E: Unable to locate package no-such-thing-xyz"),
+    ("debian-unknown", "E: Package 'libgl1-mesa-glx' has no installation candidate"),
     (
         "gpu-driver-unregistered",
         DAEMON + 'could not select device driver "" with capabilities: [[gpu]]',
