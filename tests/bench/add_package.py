@@ -29,7 +29,7 @@ from labcrate import locks, stack  # noqa: E402
 from labcrate.packages import asked, locked  # noqa: E402
 
 CASES = {"einops": "pure Python", "sentencepiece": "a compiled wheel", "datasets": "pulls {} more"}
-GROWTH = (0, 10, 30, 60, 96)
+GROWTH = (0, 30, 96)
 SMALL = (
     "aiofiles alabaster altgraph arrow asgiref autopep8 backoff blinker boltons bottle "
     "braceexpand bracex cachetools cattrs chardet colorlog commonmark cssselect dacite "

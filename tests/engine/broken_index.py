@@ -40,6 +40,11 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer(link.encode(), "text/html", how)
         return self.answer(wheel(name), "application/octet-stream", how)
 
+    def do_HEAD(self) -> None:
+        """No ranges here: an installer then reads the whole wheel for its metadata."""
+        self.send_response(200)
+        self.end_headers()
+
     def answer(self, body: bytes, kind: str, how: str) -> None:
         self.send_response(200)
         self.send_header("Content-Type", kind)

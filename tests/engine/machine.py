@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from clone import ROOT, copy_tree, said
 
-from labcrate import hostpip, settings, setup
+from labcrate import hostpip, locks, settings, setup
 
 CLONE = "/root/lab"
 CA = "/usr/local/share/host-ca.pem"
@@ -151,7 +151,8 @@ def put_clone(machine: Machine, work: Path) -> None:
     """The working tree, without PyTorch."""
     tree = copy_tree(work / "tree")
     (tree / "docker" / "torch.lock").write_text("# empty: see tests/engine/machine.py\n")
-    (tree / "docker" / "packages.lock").write_text("")
+    (tree / "docker" / "packages.in").write_text("")
+    (tree / "docker" / "packages.lock").write_text(locks.header("packages.in", ""))
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         archive.add(tree, arcname=".")

@@ -17,6 +17,7 @@ from web import client, get, wait_for_runs
 
 
 def test_setup_twice_says_already_and_is_quick(lab: Lab) -> None:
+    lab.invoke("setup", "--yes")
     before = (lab.root / ".env").read_bytes()
     started = time.monotonic()
     out = lab.invoke("setup", "--yes").stdout

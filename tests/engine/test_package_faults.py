@@ -86,7 +86,7 @@ def test_engine_killed(up: Machine, happened: Happened) -> None:
     happened(f"exit {child.returncode}; files and image as before; the same command then succeeds")
 
 
-@pytest.mark.fault("the disk full while add-package builds (a file system of 3 GB)")
+@pytest.mark.fault("the disk full while add-package builds (a file system of 6 GB)")
 def test_disk_full(up: Machine, happened: Happened) -> None:
     """The engine's own data, moved to a small file system that is then filled up."""
     from test_faults import stop_engine
@@ -94,7 +94,7 @@ def test_disk_full(up: Machine, happened: Happened) -> None:
     before = state(up)
     stop_engine(up)
     up.sh(
-        "truncate -s 3G /disk && mkfs.ext4 -q /disk && mkdir -p /small && mount -o loop /disk "
+        "truncate -s 6G /disk && mkfs.ext4 -q /disk && mkdir -p /small && mount -o loop /disk "
         "/small && cp -a /var/lib/docker/. /small/ && mount --bind /small /var/lib/docker"
     )
     try:

@@ -284,6 +284,8 @@ def test_a_far_engine_is_asked_itself(stub: Machine) -> None:
         assert "470.1 is too old" in said(done)
         put_script(stub, SMI_OF_MACHINE, smi("580.95.05"))
         stub.run("rm", SPEC)
+        # The engine notices the missing file by itself, a moment later.
+        stub.sh("for i in $(seq 50); do docker info | grep -q nvidia.com || break; sleep 0.1; done")
         done = stub.invoke("up", "--gpu", "on", check=False, **far)
         assert done.returncode == Code.GPU_NOT_OFFERED
         assert "the engine at tcp://127.0.0.1:2399 offers no GPU" in said(done)

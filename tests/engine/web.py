@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 import uuid
 from typing import Any
@@ -36,6 +37,18 @@ def wait_for_runs(lab: Lab) -> list[str]:
             return sorted(runs)
         time.sleep(0.5)
     raise AssertionError("TensorBoard shows no run with scalars")
+
+
+def wait_for_points(lab: Lab, tag: str, count: int) -> None:
+    """Until TensorBoard has read so many points of a curve of the newest run."""
+    run = wait_for_runs(lab)[-1]
+    query = urllib.parse.urlencode({"run": run, "tag": tag})
+    for _ in range(60):
+        status, body = get(f"{lab.tensorboard}/data/plugin/scalars/scalars?{query}")
+        if status == 200 and len(json.loads(body)) >= count:
+            return
+        time.sleep(0.5)
+    raise AssertionError(f"TensorBoard shows fewer than {count} points of {tag}")
 
 
 class Client:
