@@ -276,9 +276,10 @@ def clean(
             raise LabError(
                 "nothing was removed", fix="invoke clean --yes (or answer y)", code=Code.CLEAN
             )
-        held = cleanup.engine_bytes()
+        engine = engines.find()
+        held = cleanup.engine_bytes(engine)
         failures = cleanup.act(plan, functools.partial(print, flush=True))
-        report_clean(lab, plan, held, failures)
+        report_clean(lab, plan, held - cleanup.engine_bytes(engine), failures)
 
 
 def show_plan(lab: Stack, before: list[Thing], plan: list[Thing], wish: cleanup.Wish) -> None:
@@ -304,16 +305,14 @@ def show_plan(lab: Stack, before: list[Thing], plan: list[Thing], wish: cleanup.
         print("Nothing to remove.")
 
 
-def report_clean(lab: Stack, plan: list[Thing], held: int, failures: list[str]) -> None:
+def report_clean(lab: Stack, plan: list[Thing], freed: int, failures: list[str]) -> None:
     """What really went, and what the engine's disk got back by it.
 
-    held: the engine's bytes before.
+    freed: bytes; other processes that write at the same time can make it less than nothing.
     """
     left = {thing.ref for thing in cleanup.survey(lab.settings.project)}
     gone = [thing for thing in plan if thing.ref not in left]
-    state = sum(thing.size for thing in gone if thing.kind == "state")
-    freed = max(0, held - cleanup.engine_bytes()) + state
-    print(f"Removed {len(gone)} things; {cleanup.human(freed)} came back.")
+    print(f"Removed {len(gone)} things; {cleanup.human(max(0, freed))} came back.")
     kinds = {thing.kind for thing in gone}
     if "image" in kinds and "cache" not in kinds:
         print("The build cache still holds the layers of the images, for the next build.")

@@ -8,10 +8,12 @@ import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
+from pathlib import Path
 from typing import Literal
 
 from labcrate import engine as engines
 from labcrate import shell
+from labcrate.engine import Engine
 from labcrate.hostpip import STATE
 from labcrate.stack import LABEL, OWN
 
@@ -76,12 +78,14 @@ def ask(command: Sequence[str], timeout_s: float = 120.0) -> str:
     return answer.stdout
 
 
-def engine_bytes() -> int:
-    """Bytes on the engine's disk, each layer counted once, however many images share it.
+def engine_bytes(engine: Engine) -> int:
+    """Bytes used on the engine's disk: of its file system where that is on this machine.
 
-    The sum of `things` would count shared layers again and again, and layers that stay because
-    another clone or the build cache holds them, too. Known to four digits, as the engine says it.
+    The engine's own account counts a layer twice that an image gave up and the build cache kept, so
+    it is asked only where the disk cannot be: on another machine, or inside Docker Desktop.
     """
+    if not engine.remote and Path(engine.root_dir or "/nowhere").is_dir():
+        return shutil.disk_usage(engine.root_dir).used
     said = ask(("system", "df", "--format", "{{json .}}"))
     return sum(size_bytes(json.loads(line)["Size"]) for line in said.splitlines())
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from labcrate import cleanup
+from labcrate import engine as engines
 from labcrate.cleanup import Thing, Wish
 from labcrate.shell import ROOT
 
@@ -158,3 +162,15 @@ def test_a_users_image_on_the_labs_is_the_users(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(cleanup, "ask", lambda command: listed if command[0] == "image" else "")
     found = [thing for thing in cleanup.survey("lab-x") if thing.kind == "image"]
     assert [thing.ref for thing in found] == ["1", "2"]
+
+
+def test_what_came_back_is_the_disks_own_figure(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Its own disk where that is here; the engine's account where it is on another machine."""
+    said = '{"Size": "1.5GB"}\n{"Size": "500MB"}\n'
+    monkeypatch.setattr(cleanup, "ask", lambda argv: said)
+    here = engines.Engine(root_dir=str(tmp_path))
+    assert cleanup.engine_bytes(here) == pytest.approx(shutil.disk_usage(tmp_path).used, rel=0.01)
+    for elsewhere in (replace(here, host="ssh://far"), engines.Engine(root_dir="/no/such/folder")):
+        assert cleanup.engine_bytes(elsewhere) == 2_000_000_000
