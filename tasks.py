@@ -324,6 +324,14 @@ def report_clean(lab: Stack, plan: list[Thing], freed: int, failures: list[str])
         )
 
 
+def ready_to_install() -> Stack:
+    """The lab, with this host's package settings where a build finds them."""
+    lab = ready()
+    if not setups.has_package_settings():
+        setups.package_settings(lab.settings, bool(lab.settings.host_wheels))
+    return lab
+
+
 @lab_task(
     requirement="a name, a requirement, a URL, a path in this clone; several in one argument",
     system="system packages (Debian's) instead, for docker/apt.txt",
@@ -344,7 +352,7 @@ def add_package(
     wanted = () if system else requirements.parse(requirement, ROOT)
     names = requirements.debian_names(requirement) if system else ()
     options = Options(live=not no_live, build=not no_build, upgrade=upgrade)
-    lab = ready()
+    lab = ready_to_install()
     with alone(lab, "add-package"):
         phases = Phases()
         if system:
@@ -393,7 +401,7 @@ def remove_package(
     help_instead("remove-package", package)
     wanted = requirements.debian_names(package) if system else requirements.names(package)
     options = Options(live=not no_live, build=not no_build)
-    lab = ready()
+    lab = ready_to_install()
     with alone(lab, "remove-package"):
         phases = Phases()
         if system:
@@ -467,7 +475,7 @@ def packages_(c: Context, json_: bool = False) -> None:
 @lab_task(yes="do not ask")
 def capture(c: Context, yes: bool = False) -> None:
     """Keep what was installed by hand in the running lab."""
-    lab = ready()
+    lab = ready_to_install()
     require_up(lab)
     with alone(lab, "capture"):
         running, image = live.in_lab(lab), live.in_image(lab)
@@ -501,7 +509,7 @@ def lock(c: Context, check: bool = False, all_: bool = False) -> None:
             raise refusals.stale(problems)
         print("Every lock holds what was asked for.")
         return
-    lab = ready()
+    lab = ready_to_install()
     with alone(lab, "lock"):
         phases = Phases()
         report(lab, packages.refresh(lab, all_, phases), phases)

@@ -51,6 +51,17 @@ def uv(*arguments):
     return done.returncode, done.stdout, done.stderr
 
 
+def split(lock):
+    """requirement -> its entry in a lock, hashes included."""
+    found = re.findall(r"^[A-Za-z0-9](?:.*\\\n)*.*", lock, re.MULTILINE)
+    return {re.sub(r"\s*\\$", "", text.partition("\n")[0]): text for text in found}
+
+
+def entries():
+    """Those of the lock as it is: what does not move need not be looked up again."""
+    return split((HERE / "packages.lock").read_text())
+
+
 def resolve(target):
     """Two questions to uv: what would be installed here, and which hashes that has.
 
@@ -62,13 +73,19 @@ def resolve(target):
     lines = re.findall(r"^ \+ (\S+==\S+|\S+ @ \S+)$", said, re.MULTILINE)
     moved = re.findall(r"^ - (.+)$", said, re.MULTILINE)
     answer = {"ok": code == 0 and not moved, "said": said, "moved": moved, "lock": ""}
-    if answer["ok"] and lines:
+    blocks = {line: text for line, text in entries().items() if line in lines}
+    fresh = [line for line in lines if line not in blocks]
+    if answer["ok"] and fresh:
         exact = Path(target) / "wanted.txt"
-        exact.write_text("\n".join(lines) + "\n")
+        exact.write_text("\n".join(fresh) + "\n")
         quiet = ("--no-deps", "--no-header", "--no-annotate", "--generate-hashes", "--quiet")
         code, lock, said = uv("compile", *quiet, str(exact))
-        answer.update(ok=code == 0, lock=lock, said=said if code else answer["said"])
+        answer.update(ok=code == 0, said=said if code else answer["said"])
+        blocks.update(split(lock))
         exact.unlink()
+    if answer["ok"]:
+        names = sorted(blocks, key=lambda line: re.split(r"[^\w.-]", line)[0].lower())
+        answer["lock"] = "".join(f"{blocks[line]}\n" for line in names)
     (Path(target) / "answer.json").write_text(json.dumps(answer))
 
 

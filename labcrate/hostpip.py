@@ -21,6 +21,9 @@ from labcrate.shell import ROOT
 STATE = ROOT / ".labcrate"
 """What the tasks keep beside .env: git ignores it, only the owner reads it."""
 
+FILES = ("uv.toml", "pip.conf", "ca.pem")
+"""What builds and the running lab get as secrets."""
+
 WHEELS_IN_CONTAINER = "/wheels"
 
 CA_FALLBACKS = (

@@ -66,6 +66,13 @@ def unresolved(what: str, said: str, base: Mapping[str, Pin], keep: Mapping[str,
         return not_found(unknown[1], base, keep)
     if "No solution found" not in said:
         return stack.build_failure(said.strip())
+    if broken := re.search(r"(\S+) has an invalid package format", cause):
+        return LabError(
+            f"the package index broke off, or sent a broken file: {broken[1]}",
+            fix="check the network and the index, then run the same command again",
+            code=Code.NETWORK,
+            why=cause,
+        )
     if version := re.search(r"there is no version of (\S+?)( and|,|$)", cause):
         return LabError(
             f"no index has {version[1]}",

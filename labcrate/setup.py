@@ -302,6 +302,11 @@ def package_settings(settings: Settings, wheels: bool) -> None:
         print(f"    not reachable from a container, left out: {hostpip.without_login(place)}")
 
 
+def has_package_settings() -> bool:
+    """Whether they were taken over at all; a build brings them up to date."""
+    return all((hostpip.STATE / name).is_file() for name in hostpip.FILES)
+
+
 def refuse_read_only() -> None:
     if not writable(ROOT):
         raise LabError(

@@ -64,6 +64,13 @@ KEPT = {"tokenizers": Pin(name="tokenizers", where="0.23.3", text="")}
             "another version",
         ),
         (
+            NO + "Because cut==1.0 has an invalid package format and only cut==1.0 is available, "
+            "all versions of cut cannot be used.",
+            Code.NETWORK,
+            "the package index broke off, or sent a broken file: cut==1.0",
+            "the same command again",
+        ),
+        (
             "error: Failed to download `requests @ https://127.0.0.1:1/r-1-py3-none-any.whl`\n"
             "  cause: Request failed after 3 retries in 7.4s\n  cause: tcp connect error",
             Code.NETWORK,
