@@ -265,7 +265,10 @@ def test_the_runtime_way(stub: Machine) -> None:
         assert used.strip() == "nvidia"
     finally:
         stub.invoke("down", check=False)
-        stub.sh("rm /etc/docker/daemon.json; pkill -HUP -x dockerd; sleep 0.5")
+        # A file without the key would leave the runtime registered.
+        stub.write("/etc/docker/daemon.json", '{"runtimes": {}}')
+        stub.sh("pkill -HUP -x dockerd; sleep 0.5; rm /etc/docker/daemon.json")
+        assert "nvidia" not in stub.sh("docker info --format '{{json .Runtimes}}'")
 
 
 def test_a_far_engine_is_asked_itself(stub: Machine) -> None:
