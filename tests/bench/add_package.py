@@ -28,8 +28,8 @@ from conftest import make_lab, remove_lab  # noqa: E402
 from labcrate import locks, stack  # noqa: E402
 from labcrate.packages import asked, locked  # noqa: E402
 
-CASES = {"einops": "pure Python", "sentencepiece": "a compiled wheel", "gradio": "pulls {} more"}
-GROWTH = (0, 96)
+CASES = {"einops": "pure Python", "sentencepiece": "a compiled wheel", "datasets": "pulls {} more"}
+GROWTH = (0, 30, 96)
 SMALL = (
     "aiofiles alabaster altgraph arrow asgiref autopep8 backoff blinker boltons bottle "
     "braceexpand bracex cachetools cattrs chardet colorlog commonmark cssselect dacite "

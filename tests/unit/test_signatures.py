@@ -388,14 +388,14 @@ RECORDED = [
     ),
     (
         "clock",
-        "E: Release file for http://deb.debian.org/debian/dists/trixie/InRelease is not valid yet "
+        "E: Release file for http://mirror.example/debian/dists/trixie/InRelease is not valid yet "
         "(invalid for another 3h 2min 10s). Updates for this repository will not be applied.",
     ),
     ("clock", "x509: certificate has expired or is not yet valid: current time 2020-01-01"),
     (
         "certificate",
-        "error: Failed to fetch: https://pypi.org/simple/x/\n  cause: error sending request "
-        "for url (https://pypi.org/simple/x/)\n  cause: invalid peer certificate: UnknownIssuer",
+        "error: Failed to fetch: https://index.example/simple/x/\n  cause: error sending request "
+        "for url (https://index.example/simple/x/)\n  cause: invalid peer certificate: UnknownIssuer",
     ),
     (
         "certificate",
@@ -433,7 +433,7 @@ RECORDED = [
         "#25 3.2 error: Failed to fetch: `http://127.0.0.1:1/down/six/`\n#25 3.2   Caused by: tcp "
         "connect error",
     ),
-    ("network", "W: Failed to fetch http://deb.debian.org/debian/dists/trixie/InRelease"),
+    ("network", "W: Failed to fetch http://mirror.example/debian/dists/trixie/InRelease"),
     ("home-permission", "PermissionError: [Errno 13] Permission denied: '/.local'"),
     ("home-permission", "PermissionError: [Errno 13] Permission denied: '/home/lab/.cache/x'"),
     ("permission", "[W ServerApp] Permission denied: work/Untitled.ipynb"),
