@@ -395,7 +395,8 @@ RECORDED = [
     (
         "certificate",
         "error: Failed to fetch: https://index.example/simple/x/\n  cause: error sending request "
-        "for url (https://index.example/simple/x/)\n  cause: invalid peer certificate: UnknownIssuer",
+        "for url (https://index.example/simple/x/)\n  cause: invalid peer "
+        "certificate: UnknownIssuer",
     ),
     (
         "certificate",
