@@ -121,7 +121,6 @@ REFRESH_CDI = (
     "sudo systemctl restart nvidia-cdi-refresh.service (toolkit 1.18 or newer), or: "
     "sudo nvidia-ctk cdi generate --output=/var/run/cdi/nvidia.yaml"
 )
-RECREATE = "invoke down up (a container keeps the GPU files of its start)"
 UPDATE_DRIVER = "update the NVIDIA driver on the host to 580 or newer (525.60.13 for CUDA 12)"
 MORE_SHM = "set SHM_SIZE in .env to more (e.g. SHM_SIZE=16g), then: invoke down up"
 
