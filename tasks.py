@@ -209,7 +209,7 @@ def start(lab: Stack) -> None:
 
 
 def container_ids(lab: Stack) -> set[str]:
-    return {row["ID"] for row in stack.running(lab).values()}
+    return {one.id for one in stack.running(lab).values()}
 
 
 def tell_lives(lab: Stack) -> None:
@@ -526,9 +526,9 @@ def status(c: Context, json_: bool = False) -> None:
     addresses = stack.urls(lab)
     services = {
         name: {
-            "state": rows.get(name, {}).get("State", "down"),
-            "health": rows.get(name, {}).get("Health", ""),
-            "status": rows.get(name, {}).get("Status", ""),
+            "state": rows[name].state if name in rows else "down",
+            "health": rows[name].health if name in rows else "",
+            "status": rows[name].status if name in rows else "",
             "url": addresses[name].partition("lab?token=")[0],
         }
         for name in stack.SERVICES
@@ -637,7 +637,8 @@ def started_or_decided() -> tuple[Stack, str]:
     Beside it, why this build of PyTorch.
     """
     lab = ready()
-    if stack.running(lab).get("jupyter", {}).get("State") == "running":
+    jupyter = stack.running(lab).get("jupyter")
+    if jupyter and jupyter.state == "running":
         return lab, "the image has it"
     decision = decided()
     return decision.lab, decision.build.reason

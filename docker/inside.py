@@ -3,13 +3,16 @@
 inside.py installed           every distribution that is there
 inside.py resolve OUT         what packages.in adds to this image, as a lock; the answer is a file
 inside.py verify NAME ...     whether the base is unmoved, the lock installed, each NAME importable
+inside.py busy KERNEL ...     which of the running kernels compute right now
 """
 
 import json
 import os
+import queue
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
 
@@ -17,6 +20,8 @@ HERE = Path(__file__).resolve().parent if "__file__" in globals() else Path()
 CONSTRAINTS = Path("/opt/lab/constraints.txt")
 IMPORT_S = 120
 """Seconds one package may take to import; transformers with torch takes about 3."""
+ANSWER_S = 1.0
+"""Seconds in which a kernel with nothing to do answers; it needs some milliseconds."""
 
 
 def normal(name):
@@ -146,6 +151,33 @@ def debian_has(name):
     return subprocess.run(query, capture_output=True, text=True).stdout == "installed"
 
 
+def is_busy(kernel):
+    """Whether a kernel leaves a question in its queue.
+
+    JupyterLab only remembers the last state that it heard of: a kernel that was killed at work and
+    started anew stays busy there until somebody opens its notebook.
+    """
+    from jupyter_client import BlockingKernelClient, find_connection_file
+
+    client = BlockingKernelClient(connection_file=find_connection_file(f"kernel-{kernel}.json"))
+    client.load_connection_file()
+    client.start_channels(iopub=False, stdin=False, hb=False, control=False)
+    try:
+        client.kernel_info(reply=True, timeout=ANSWER_S)
+    except (TimeoutError, queue.Empty):
+        return True
+    finally:
+        client.stop_channels()
+    return False
+
+
+def busy(kernels):
+    with ThreadPoolExecutor() as pool:
+        return [
+            one for one, at_work in zip(kernels, pool.map(is_busy, kernels), strict=True) if at_work
+        ]
+
+
 if __name__ == "__main__":
     os.environ.setdefault("UV_LINK_MODE", "copy")
     match sys.argv[1:]:
@@ -155,5 +187,7 @@ if __name__ == "__main__":
             resolve(out)
         case ["verify", *names]:
             print(json.dumps(verify(names)))
+        case ["busy", *kernels]:
+            print(json.dumps(busy(kernels)))
         case _:
             sys.exit(__doc__)

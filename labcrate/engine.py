@@ -7,7 +7,9 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from labcrate import shell
@@ -130,14 +132,18 @@ def find(ask: Ask = shell.capture) -> Engine:
             fix="invoke setup (installs Docker Engine, Compose and Buildx on Debian and Ubuntu)",
             code=Code.ENGINE_MISSING,
         )
-    answer = ask(("docker", "info", "--format", "{{json .}}"), timeout_s=15)
+    questions = (
+        ("docker", "info", "--format", "{{json .}}"),
+        ("docker", "compose", "version", "--short"),
+        ("docker", "context", "inspect", "--format", "json"),
+    )
+    with ThreadPoolExecutor() as pool:
+        answer, compose, context = pool.map(partial(ask, timeout_s=15), questions)
     info = _json(answer.stdout)
     # The client answers for itself when the engine does not: exit 1, or 0 with ServerErrors.
     if not answer.ok or info.get("ServerErrors") or not info.get("ServerVersion"):
         raise refusal(answer.stderr or str(info.get("ServerErrors") or answer.stdout))
     engine = parse_info(info)
-    compose = ask(("docker", "compose", "version", "--short"), timeout_s=15)
-    context = ask(("docker", "context", "inspect", "--format", "json"), timeout_s=15)
     return _with_client(engine, client=client, compose=compose.stdout, context=context.stdout)
 
 

@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pip._internal.models.index import PyPI
+
 from labcrate import shell
 from labcrate.shell import ROOT
 
@@ -25,6 +27,11 @@ FILES = ("uv.toml", "pip.conf", "ca.pem")
 """What builds and the running lab get as secrets."""
 
 WHEELS_IN_CONTAINER = "/wheels"
+
+FOREVER = "max-age=31536000, immutable"
+"""What uv is to make of every file of an index, a year in seconds. A file of one name never changes
+there, and locks hold its hash; but many mirrors and proxies do not say so, and behind one of those
+every build would download everything anew."""
 
 CA_FALLBACKS = (
     "/etc/ssl/certs/ca-certificates.crt",
@@ -93,10 +100,10 @@ def uv_toml(wanted: PackageSettings, wheels: bool) -> str:
         lines.append(f'find-links = ["{WHEELS_IN_CONTAINER}"]')
     if wanted.trusted:
         lines.append(f"allow-insecure-host = {list(wanted.trusted)!r}".replace("'", '"'))
+    kept = f'cache-control = {{ files = "{FOREVER}" }}'
     for url in wanted.extra:
-        lines += ["[[index]]", f'url = "{url}"']
-    if wanted.index:
-        lines += ["[[index]]", f'url = "{wanted.index}"', "default = true"]
+        lines += ["[[index]]", f'url = "{url}"', kept]
+    lines += ["[[index]]", f'url = "{wanted.index or PyPI.simple_url}"', "default = true", kept]
     return "\n".join(lines) + "\n"
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import http.client
 import json
 import urllib.parse
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from labcrate import stack
+from labcrate import live, stack
 from labcrate.stack import Stack
 
 ANSWER_S = 5.0
@@ -52,8 +53,15 @@ def busy_kernels(lab: Stack) -> list[str]:
     sessions: list[dict[str, Any]] = json.loads(answer.body)
     paths = {one["kernel"]["id"]: one["path"] for one in sessions if one.get("kernel")}
     found: list[dict[str, Any]] = json.loads(kernels.body)
-    return [
-        paths.get(one["id"]) or f"kernel {one['id'][:8]}"
-        for one in found
-        if one["execution_state"] == "busy"
-    ]
+    said = [one["id"] for one in found if one["execution_state"] == "busy"]
+    return [paths.get(one) or f"kernel {one[:8]}" for one in (at_work(lab, said) if said else ())]
+
+
+def at_work(lab: Stack, kernels: Sequence[str]) -> list[str]:
+    """Of the kernels that JupyterLab calls busy, those that are; all, where that cannot be asked.
+
+    JupyterLab tells what it last heard, and of a kernel that was killed at work that is "busy".
+    """
+    done = live.ask(lab, "busy", *kernels)
+    found: list[str] = json.loads(done.stdout) if done.ok else list(kernels)
+    return found

@@ -42,10 +42,15 @@ def _installed(answer: shell.Result) -> dict[str, Installed]:
     }
 
 
+def ask(lab: Stack, *arguments: str) -> shell.Result:
+    """What docker/inside.py answers in the running lab."""
+    command = lab.compose("exec", "--no-TTY", "jupyter", "python", "-", *arguments)
+    return shell.capture(command, stdin=SCRIPT.read_text(), timeout_s=60)
+
+
 def in_lab(lab: Stack) -> dict[str, Installed]:
     """What the running lab holds; empty where none runs."""
-    command = lab.compose("exec", "--no-TTY", "jupyter", "python", "-", "installed")
-    return _installed(shell.capture(command, stdin=SCRIPT.read_text(), timeout_s=60))
+    return _installed(ask(lab, "installed"))
 
 
 def in_image(lab: Stack) -> dict[str, Installed]:
@@ -107,4 +112,4 @@ class Live:
     def _ask(self, *arguments: str, stdin: str = "") -> None:
         done = shell.capture(self.lab.compose(*arguments), stdin=stdin, timeout_s=300)
         if not done.ok:
-            raise stack.build_failure(done.text.strip())
+            raise stack.build_failure(done.text.strip(), "the running lab does not take it")

@@ -45,7 +45,7 @@ def parse(service: str, seen: dict[str, Any]) -> Life:
 
 def read(lab: Stack) -> list[Life]:
     """The lives of the lab's containers, as far as there are any."""
-    ids = {name: row["ID"] for name, row in running(lab).items()}
+    ids = {name: one.id for name, one in running(lab).items()}
     if not ids:
         return []
     answer = shell.capture(("docker", "container", "inspect", *ids.values()))

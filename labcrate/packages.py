@@ -256,7 +256,10 @@ def resolve(lab: Stack, candidate: Path, held: Mapping[str, Pin], hold: Mapping[
     lines = ["# held", *(f"{name}=={version}" for name, version in versions.items())]
     (candidate / "keep.txt").write_text("\n".join(lines) + "\n")
     out = STATE / "resolved"
-    output = ("--no-cache-filter", "resolver", "--output", f"type=local,dest={out}")
+    # Asked anew each time. --no-cache-filter would do that, too, and give uv an empty cache mount:
+    # BuildKit finds one with an owner again by the cached step that made it.
+    fresh_answer = ("--build-arg", f"ASKED={time.time_ns()}")
+    output = (*fresh_answer, "--output", f"type=local,dest={out}")
     stack.buildx(lab, "jupyter", candidate, "resolved", output)
     answer = json.loads((out / "answer.json").read_text())
     if not answer["ok"]:

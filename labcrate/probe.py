@@ -174,13 +174,10 @@ def overlays(choice: Choice) -> tuple[str, ...]:
 
 def running(bare: Stack) -> Choice | None:
     """What the running JupyterLab was started with; None where none runs, or it is on the CPU."""
-    row = stack.running(bare).get("jupyter", {})
-    found = re.search(rf"(?:^|,){re.escape(gpu.LABEL)}=(gpu-[a-z]+) ", row.get("Labels", ""))
-    if row.get("State") != "running" or not found:
+    jupyter = stack.running(bare).get("jupyter")
+    if jupyter is None or jupyter.state != "running" or not jupyter.gpu:
         return None
-    template = f'{{{{index .Config.Labels "{gpu.LABEL}"}}}}'
-    label = shell.capture(("docker", "inspect", "--format", template, row["ID"])).stdout
-    overlay, _, devices = label.strip().partition(" ")
+    overlay, _, devices = jupyter.gpu.partition(" ")
     return Choice(
         overlay=gpu.overlay(overlay), devices=tuple(devices.split(",")), reason="as it was started"
     )
@@ -238,4 +235,5 @@ def proven(lab: Stack) -> bool:
 
 
 def container(lab: Stack) -> str:
-    return str(stack.running(lab).get("jupyter", {}).get("ID", ""))
+    jupyter = stack.running(lab).get("jupyter")
+    return jupyter.id if jupyter else ""

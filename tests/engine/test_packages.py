@@ -70,7 +70,7 @@ def test_add_reaches_a_running_kernel_then_files_and_image(up_lab: Lab) -> None:
         over.set()
         text, _ = adding.communicate(timeout=300)
     assert adding.returncode == 0, text
-    print(f"importable after {live_s:.1f} s")
+    assert live_s < 20, "seconds; on a busy machine far more than the 2 that a user sees"
     kernel.close()
     assert PLAIN in (up_lab.root / "docker" / "packages.in").read_text().split()
     assert re.search(
@@ -91,6 +91,25 @@ def test_nothing_of_pytorch_was_downloaded_for_it(up_lab: Lab) -> None:
     step = re.search(r"^#(\d+) \[torch 1/1\]", log, re.MULTILINE)
     assert step and re.search(rf"^#{step[1]} CACHED$", log, re.MULTILINE)
     assert not re.search(r"Downloading (torch|torchvision|nvidia-|triton)", log)
+
+
+def test_nothing_that_was_there_is_downloaded_again(up_lab: Lab) -> None:
+    """The final stage is installed anew, out of the cache but for what is new."""
+    log = (up_lab.root / ".labcrate" / "build.log").read_text()
+    installed = re.search(r"Installed (\d+) packages", log)
+    prepared = re.search(r"Prepared (\d+) package", log)
+    assert installed and int(installed[1]) > 30, log
+    assert prepared is None or prepared[1] == "1", log
+    assert "Downloading" not in log
+
+
+def test_a_package_that_extends_a_namespace_of_the_base(up_lab: Lab) -> None:
+    """The base's protobuf has made the folder `google`, which is not the user's."""
+    up_lab.invoke("add-package", "googleapis-common-protos")
+    assert importable(up_lab, "google.api.http_pb2")
+    up_lab.invoke("remove-package", "googleapis-common-protos")
+    assert not importable(up_lab, "google.api.http_pb2")
+    assert importable(up_lab, "google.protobuf.message")
 
 
 def test_the_next_up_says_what_it_replaces_and_spares_busy_kernels(up_lab: Lab) -> None:

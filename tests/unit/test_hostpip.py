@@ -60,8 +60,12 @@ def test_both_forms_say_the_same() -> None:
     assert pip["global"]["extra-index-url"] == uv["index"][0]["url"]
 
 
-def test_nothing_configured_is_valid_too() -> None:
-    assert tomllib.loads(hostpip.uv_toml(PackageSettings(), wheels=False)) == {}
+def test_nothing_configured_is_the_public_index() -> None:
+    """Named, so that it can be told that its files never change."""
+    (index,) = tomllib.loads(hostpip.uv_toml(PackageSettings(), wheels=False))["index"]
+    assert index["default"]
+    assert index["url"].endswith("/simple")
+    assert "immutable" in index["cache-control"]["files"]
 
 
 def test_the_bundle_is_the_one_the_host_names(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from labcrate.errors import Code, LabError
 from labcrate.gpu import Choice
 from labcrate.nvidia import Host
 from labcrate.pytorch import Build
-from labcrate.stack import Stack
+from labcrate.stack import Container, Stack
 
 OLD = replace(DRIVEN, loaded="470.256.02", cards=cards("Tesla T4, 7.5", driver="470.256.02"))
 BASE = "compose/compose.yaml"
@@ -153,7 +153,7 @@ def test_an_index_that_is_not_there_is_noticed_in_time() -> None:
 @pytest.fixture
 def lab(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Stack:
     """A lab whose running container is `one`, with its own record."""
-    rows = {"jupyter": {"ID": "one", "State": "running"}}
+    rows = {"jupyter": Container(id="one", name="one", state="running")}
     monkeypatch.setattr(stack, "running", lambda _lab: rows)
     monkeypatch.setattr(probe, "RECORD", tmp_path / "gpu.json")
     return Stack(settings=settings.build(GOOD))
@@ -174,9 +174,11 @@ def test_a_passed_proof_is_not_repeated(lab: Stack) -> None:
     assert not probe.failed(lab, "a")
 
 
-@pytest.mark.parametrize("rows", [{}, {"jupyter": {"ID": "two"}}])
+@pytest.mark.parametrize(
+    "rows", [{}, {"jupyter": Container(id="two", name="two", state="running")}]
+)
 def test_what_a_proof_said_goes_with_its_container(
-    lab: Stack, monkeypatch: pytest.MonkeyPatch, rows: dict[str, Any]
+    lab: Stack, monkeypatch: pytest.MonkeyPatch, rows: dict[str, Container]
 ) -> None:
     for cause in ("", "no kernel image"):
         probe.remember(lab, "a", cause)
