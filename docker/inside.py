@@ -2,7 +2,8 @@
 
 inside.py installed           every distribution that is there
 inside.py resolve OUT         what packages.in adds to this image, as a lock; the answer is a file
-inside.py verify NAME ...     whether the base is unmoved, the lock installed, each NAME importable
+inside.py verify OUT NAME ... whether the base is unmoved, the lock installed, each NAME
+                              importable; the answer is a file
 inside.py busy KERNEL ...     which of the running kernels compute right now
 """
 
@@ -185,8 +186,8 @@ if __name__ == "__main__":
             print(json.dumps(installed()))
         case ["resolve", out]:
             resolve(out)
-        case ["verify", *names]:
-            print(json.dumps(verify(names)))
+        case ["verify", out, *names]:
+            (Path(out) / "answer.json").write_text(json.dumps(verify(names)))
         case ["busy", *kernels]:
             print(json.dumps(busy(kernels)))
         case _:

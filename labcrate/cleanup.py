@@ -29,6 +29,7 @@ MARKS = (
     "] COPY overrides.json /opt/lab/share/jupyter/lab/settings/",
     "] COPY guard.py /opt/tensorboard/",
     "] COPY --from=resolver /tmp/resolved /",
+    "] COPY --from=verifier /tmp/verified /",
     "] WORKDIR /lab/notebooks",
 )
 """What BuildKit shows with each record that it keeps of a step of docker/Dockerfile: every RUN

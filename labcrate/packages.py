@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -59,12 +60,21 @@ class Phases:
 
     seconds: dict[str, float] = field(default_factory=dict)
 
-    @contextmanager
-    def __call__(self, name: str, what: str) -> Iterator[None]:
+    def announce(self, name: str, what: str) -> None:
         print(f"{name}: {what}", flush=True)
+        self.seconds[name] = 0.0
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
         started = time.monotonic()
         yield
         self.seconds[name] = time.monotonic() - started
+
+    @contextmanager
+    def __call__(self, name: str, what: str) -> Iterator[None]:
+        self.announce(name, what)
+        with self.timed(name):
+            yield
 
 
 def key(line: str) -> str:
@@ -232,12 +242,20 @@ def change(
     after = locks.pins(lock)
     rows = locks.difference(before, after)
     running = Live(lab=lab, before=seen.result() if seen else {})
+    fresh = [name for name, _, new in rows if new and name in asked(candidate)]
+
+    def bring() -> None:
+        with phases.timed("live"):
+            running.bring(candidate, (row[0] for row in rows), after)
+
     try:
-        if running.before:
-            with phases("live", "into the running lab; no kernel is restarted"):
-                running.bring(candidate, (row[0] for row in rows), after)
-        fresh = [name for name, _, new in rows if new and name in asked(candidate)]
-        image = build(lab, candidate, fresh, phases) if options.build else ""
+        with ThreadPoolExecutor() as pool:
+            if running.before:
+                phases.announce("live", "into the running lab; no kernel is restarted")
+            brought = pool.submit(bring) if running.before else None
+            image = build(lab, candidate, fresh, phases) if options.build else ""
+            if brought:
+                brought.result()
         with phases("keep", "docker/packages.in, its lock and the image"):
             keep(lab, candidate, image)
     except BaseException:
@@ -255,44 +273,42 @@ def resolve(lab: Stack, candidate: Path, held: Mapping[str, Pin], hold: Mapping[
     versions = {**{name: pin.version for name, pin in kept.items()}, **hold}
     lines = ["# held", *(f"{name}=={version}" for name, version in versions.items())]
     (candidate / "keep.txt").write_text("\n".join(lines) + "\n")
-    out = STATE / "resolved"
-    # Asked anew each time. --no-cache-filter would do that, too, and give uv an empty cache mount:
-    # BuildKit finds one with an owner again by the cached step that made it.
-    fresh_answer = ("--build-arg", f"ASKED={time.time_ns()}")
-    output = (*fresh_answer, "--output", f"type=local,dest={out}")
-    stack.buildx(lab, "jupyter", candidate, "resolved", output)
-    answer = json.loads((out / "answer.json").read_text())
+    stack.bake(lab, candidate, {"resolved": answering("resolved")})
+    answer = answer_of("resolved")
     if not answer["ok"]:
         raise refusals.unresolved(", ".join(fresh.values()), answer["said"], base(), kept)
     lock: str = answer["lock"]
     return lock
 
 
+def answering(stage: str, **args: str) -> dict[str, Any]:
+    """The bake target of a stage whose answer.json this host reads; asked anew each time.
+
+    no-cache would do that, too, and give uv an empty cache mount: BuildKit finds one with an owner
+    again by the cached step that made it.
+    """
+    output = stack.fields(type="local", dest=str(STATE / stage))
+    return {"output": [output], "args": {**args, "ASKED": str(time.time_ns())}}
+
+
+def answer_of(stage: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((STATE / stage / "answer.json").read_text())
+    return found
+
+
 def build(lab: Stack, candidate: Path, names: Sequence[str], phases: Phases) -> str:
-    """The candidate's image, built and verified; its id. names: what must import."""
+    """The candidate's image, built and verified; its id. names: what must import.
+
+    It is looked into while the engine still writes it, which takes as long.
+    """
     name = f"{lab.image()}:candidate"
-    label = f"dev.labcrate.inputs={lab.inputs('jupyter', candidate)}"
-    with phases("build", "the final stage alone"):
-        stack.buildx(lab, "jupyter", candidate, "final", ("--label", label, "--tag", name))
-    with phases("verify", "nothing of the base moved; what is new imports"):
-        verify(lab, name, candidate, names)
+    label = {"dev.labcrate.inputs": lab.inputs("jupyter", candidate)}
+    image = {"tags": [name], "output": ["type=docker"], "labels": label}
+    asking = answering("verified", NAMES=" ".join(names))
+    with phases("build", "the final stage alone, and a look whether all of it works"):
+        stack.bake(lab, candidate, {"final": image, "verified": asking})
+        refusals.check_verified(answer_of("verified"))
     return stack.image_id(name)
-
-
-def verify(lab: Stack, image: str, candidate: Path, names: Sequence[str]) -> None:
-    """Look inside the new image, with no network: is everything as it has to be?"""
-    owner = f"{lab.settings.uid}:{lab.settings.gid}"
-    mount = f"type=bind,source={candidate},target={INSIDE},readonly"
-    run = ("docker", "run", "--rm", "--init", "--network", "none", "--user", owner)
-    ask = ("python", f"{INSIDE}/inside.py", "verify", *names)
-    done = shell.capture((*run, "--mount", mount, image, *ask), timeout_s=600)
-    if not done.ok:
-        raise LabError(
-            f"the new image cannot be looked into: {done.stderr.strip()}",
-            fix="run the same command again; nothing was changed",
-            code=Code.BUILD,
-        )
-    refusals.check_verified(json.loads(done.stdout))
 
 
 def keep(lab: Stack, candidate: Path, image: str) -> None:

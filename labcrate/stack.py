@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 import os
 import re
@@ -11,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 import filelock
@@ -193,33 +196,60 @@ def start_failure(said: str, logs: str) -> LabError:
     return LabError(f"{known.problem}:\n{text}", fix=known.fix, code=known.code)
 
 
-def buildx(stack: Stack, service: str, context: Path, target: str, output: Sequence[str]) -> None:
-    """Build one stage from another context than docker/, as Compose would build it from there."""
-    command = buildx_argv(model(stack, stack.build_env), service, context, target, output)
-    done = shell.stream(command, line=Progress().line, quiet=True)
+def bake(stack: Stack, context: Path, targets: Mapping[str, Mapping[str, Any]]) -> None:
+    """Build stages of JupyterLab's image from another context than docker/.
+
+    targets: a stage -> what is particular to it, in a bake file's words. Several go into one
+    command: beside a second client with the same files, BuildKit finds none of its steps cached.
+    """
+    text = bake_file(model(stack, stack.build_env), "jupyter", context, targets)
+    # Private: arguments may hold a proxy's password.
+    with NamedTemporaryFile("w", dir=STATE, suffix=".json", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        command = ("docker", "buildx", "bake", "--progress", "plain", "--file", file.name, *targets)
+        done = shell.stream(command, line=Progress().line, extra_env=ANY_FOLDER, quiet=True)
     (STATE / "build.log").write_text(done.stdout, encoding="utf-8")
     if not done.ok:
         raise build_failure("\n".join(done.stdout.splitlines()[-25:]))
 
 
-def buildx_argv(
-    resolved: Mapping[str, Any], service: str, context: Path, target: str, output: Sequence[str]
-) -> tuple[str, ...]:
-    """The build of a service in Compose's resolved model, as a command of Buildx."""
+ANY_FOLDER = {"BUILDX_BAKE_ENTITLEMENTS_FS": "0"}
+"""Bake asks before it reads outside the current folder, where HOST_WHEELS may well be. Older ones
+neither ask nor know the flag that answers, but every one ignores a variable."""
+
+
+def bake_file(
+    resolved: Mapping[str, Any],
+    service: str,
+    context: Path,
+    targets: Mapping[str, Mapping[str, Any]],
+) -> str:
+    """A service's build in Compose's resolved model, as a bake file with these targets."""
     build = resolved["services"][service]["build"]
-    flags: list[str] = []
-    for name, value in build.get("args", {}).items():
-        # An argument without a value is taken from the environment, as with Compose.
-        flags += ["--build-arg", name if value is None else f"{name}={value}"]
-    for name, place in build.get("additional_contexts", {}).items():
-        flags += ["--build-context", f"{name}={place}"]
-    for secret in build.get("secrets", ()):
-        name = secret["source"]
-        flags += ["--secret", f"id={name},src={resolved['secrets'][name]['file']}"]
-    for name, value in build.get("labels", {}).items():
-        flags += ["--label", f"{name}={value}"]
-    head = ("docker", "buildx", "build", "--progress", "plain", "--target", target)
-    return (*head, *flags, *output, str(context))
+    # An argument without a value is taken from the environment, as with Compose.
+    args = {n: os.environ.get(n) if v is None else v for n, v in build.get("args", {}).items()}
+    names = [secret["source"] for secret in build.get("secrets", ())]
+    common = {
+        "context": str(context),
+        "args": {name: value for name, value in args.items() if value is not None},
+        "contexts": build.get("additional_contexts", {}),
+        "labels": build.get("labels", {}),
+        "secret": [fields(id=name, src=resolved["secrets"][name]["file"]) for name in names],
+    }
+    made = {}
+    for stage, own in targets.items():
+        both = {name: {**common[name], **own.get(name, {})} for name in ("args", "labels")}
+        made[stage] = {**common, "target": stage, **own, **both}
+    # Bake would fill in ${...} and %{...}.
+    return json.dumps({"target": made}).replace("${", "$${").replace("%{", "%%{")
+
+
+def fields(**values: str) -> str:
+    """Bake's own comma-separated form, quoted: a folder's name may hold a comma."""
+    row = io.StringIO()
+    csv.writer(row, lineterminator="").writerow(f"{name}={value}" for name, value in values.items())
+    return row.getvalue()
 
 
 def image_id(name: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import subprocess
 from pathlib import Path
@@ -235,24 +234,48 @@ def test_a_list_that_the_tasks_write(
     assert some == every
 
 
-def test_buildx_builds_what_compose_would(tmp_path: Path) -> None:
+def test_bake_builds_what_compose_would(tmp_path: Path) -> None:
     """The same arguments, contexts, secrets and labels, from another folder."""
     from labcrate import stack
 
     resolved = model(tmp_path, HOST_WHEELS="/some/wheels")
     context = tmp_path / "candidate"
-    argv = stack.buildx_argv(resolved, "jupyter", context, "final", ("--tag", "x"))
-    pairs = list(itertools.pairwise(argv))
-    build = resolved["services"]["jupyter"]["build"]
-    for name, value in build["args"].items():
-        assert ("--build-arg", name if value is None else f"{name}={value}") in pairs
-    assert ("--build-context", "labcrate-wheels=/some/wheels") in pairs
-    secrets = [value for flag, value in pairs if flag == "--secret"]
-    assert [value.partition(",")[0] for value in secrets] == [
+    own = {"tags": ["x"], "labels": {"more": "1"}, "args": {"NAMES": "einops"}}
+    text = stack.bake_file(resolved, "jupyter", context, {"final": own, "resolved": {}})
+    both = json.loads(text)["target"]
+    assert (both["final"]["target"], both["resolved"]["target"]) == ("final", "resolved")
+    target, build = both["final"], resolved["services"]["jupyter"]["build"]
+    assert target["args"] == {**build["args"], "NAMES": "einops"}
+    assert target["labels"] == {**build["labels"], "more": "1"}
+    assert both["resolved"]["args"] == build["args"]
+    assert target["contexts"] == {"labcrate-wheels": "/some/wheels"}
+    assert [secret.partition(",")[0] for secret in target["secret"]] == [
         "id=pip.conf",
         "id=uv.toml",
         "id=ca.pem",
     ]
-    assert ("--label", "dev.labcrate.project=lab-test-1") in pairs
-    assert argv[-1] == str(context)
-    assert VALUES["JUPYTER_TOKEN"] not in " ".join(argv)
+    assert (target["context"], target["tags"]) == (str(context), ["x"])
+    assert VALUES["JUPYTER_TOKEN"] not in text
+
+
+def test_bake_takes_names_as_they_are(tmp_path: Path) -> None:
+    """Docker's own parser reads the file: nothing is filled in, and a comma separates nothing."""
+    from labcrate import stack
+
+    awkward = tmp_path / "a,b ${HOME} %{c}"
+    build = {"secrets": [{"source": "pip.conf"}], "args": {"A": None}}
+    resolved = {
+        "services": {"jupyter": {"build": build}},
+        "secrets": {"pip.conf": {"file": str(awkward / "pip.conf")}},
+    }
+    awkward.mkdir()
+    (awkward / "pip.conf").touch()
+    file = tmp_path / "bake.json"
+    file.write_text(stack.bake_file(resolved, "jupyter", awkward, {"final": {}}))
+    command = ("docker", "buildx", "bake", "--print", "--file", str(file), "final")
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    read = json.loads(done.stdout)["target"]["final"]
+    assert read["context"] == str(awkward)
+    assert read["secret"] == [{"id": "pip.conf", "src": str(awkward / "pip.conf")}]
+    assert "args" not in read
