@@ -79,7 +79,9 @@ def pip_base(lab: Lab, folder: Path) -> str:
     """The lab's own base with pip in it: what the pip line starts from. Not timed."""
     base = f"{lab.project}/bench-base"
     resolved = json.loads(lab.docker("compose", "config", "--format", "json").stdout)
-    own = {"base": {"tags": [base], "output": ["type=docker"]}}
+    # The build argument that `up` chose: with another one PyTorch would be installed again.
+    backend = {"TORCH_BACKEND": json.loads(lab.invoke("status", "--json").stdout)["torch_backend"]}
+    own = {"base": {"tags": [base], "output": ["type=docker"], "args": backend}}
     bake = stack.bake_file(resolved, "jupyter", lab.root / "docker", own)
     (folder / "bake.json").write_text(bake)
     command = ("docker", "buildx", "bake", "--file", str(folder / "bake.json"), "base")
@@ -235,9 +237,9 @@ def table(rows: list[dict[str, Any]], grown: list[dict[str, float]]) -> str:
         [
             *lines,
             "",
-            f"Medians of {count} pairs, taken in turn on two cores, downloads cached; both "
-            "end with an image whose final stage was built anew. The pip line is that stage with `pip "
-            f"install --no-cache-dir`. Downloads of PyTorch or CUDA by `add-package`: {torch}. One package "
+            f"Medians of {count} pairs, taken in turn on two cores, downloads cached; both end with "
+            "an image whose final stage was built anew. The pip line is that stage with `pip install "
+            f"--no-cache-dir`. Downloads of PyTorch or CUDA by `add-package`: {torch}. One package "
             f"more on a list of N packages, N: seconds: {growing}.",
         ]
     )
