@@ -237,10 +237,10 @@ def table(rows: list[dict[str, Any]], grown: list[dict[str, float]]) -> str:
         [
             *lines,
             "",
-            f"Medians of {count} pairs, taken in turn on two cores, downloads cached; both end with "
-            "an image whose final stage was built anew. The pip line is that stage with `pip install "
-            f"--no-cache-dir`. Downloads of PyTorch or CUDA by `add-package`: {torch}. One package "
-            f"more on a list of N packages, N: seconds: {growing}.",
+            f"Medians of {count} pairs, taken in turn on two cores, downloads cached; both end "
+            "with an image whose final stage was built anew. The pip line is that stage with `pip "
+            f"install --no-cache-dir`. Downloads of PyTorch or CUDA by `add-package`: {torch}. One "
+            f"package more on a list of N packages, N: seconds: {growing}.",
         ]
     )
 
