@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -159,24 +159,56 @@ def _cache() -> list[Thing]:
 
 
 def cache_records(text: str) -> list[Thing]:
-    """The records of `docker buildx du --verbose` that carry one of the Dockerfile's marks.
+    """The records of `docker buildx du --verbose` that are this lab's.
 
     Sizes count what only the cache holds: a shared record is an image's layer, too. A record comes
     before those that it builds on, because it has to go before them.
     """
-    blocks = {}
-    records = {}
+    blocks: dict[str, str] = {}
+    records: dict[str, Thing] = {}
+    own: set[str] = set()
     for block in text.split("\n\n"):
         fields = dict(re.findall(r"^(\w[\w ]*):[ \t]+(.*)$", block, re.MULTILINE))
+        if "ID" not in fields:
+            continue
         what = fields.get("Description", "")
-        if any(mark in what for mark in MARKS) and "ID" in fields:
-            size = 0 if fields.get("Shared") == "true" else size_bytes(fields.get("Size", ""))
-            name = " ".join(what.split())[:60]
-            records[fields["ID"]] = Thing(kind="cache", ref=fields["ID"], name=name, size=size)
-            blocks[fields["ID"]] = block
+        size = 0 if fields.get("Shared") == "true" else size_bytes(fields.get("Size", ""))
+        name = " ".join(what.split())[:60]
+        records[fields["ID"]] = Thing(kind="cache", ref=fields["ID"], name=name, size=size)
+        blocks[fields["ID"]] = block
+        if any(mark in what for mark in MARKS):
+            own.add(fields["ID"])
     # How parents are written changed between versions of Buildx; that their ids appear did not.
     parents = {ref: [p for p in blocks if p != ref and p in blocks[ref]] for ref in blocks}
-    return [records[ref] for ref in reversed(list(TopologicalSorter(parents).static_order()))]
+    own |= _bases(own, parents, {ref: one.name for ref, one in records.items()})
+    order = TopologicalSorter({ref: [p for p in parents[ref] if p in own] for ref in own})
+    return [records[ref] for ref in reversed(list(order.static_order()))]
+
+
+def _bases(
+    own: set[str], parents: Mapping[str, Sequence[str]], names: Mapping[str, str]
+) -> set[str]:
+    """The records of images that nothing but the lab's own steps was built on.
+
+    BuildKit keeps one for each layer of such an image, with no name, and no byte of its own; but as
+    long as it is there, the layer stays on the disk although the image is gone.
+    """
+    children: dict[str, set[str]] = {ref: set() for ref in names}
+    for ref, below in parents.items():
+        for parent in below:
+            children[parent].add(ref)
+    found: set[str] = set()
+    todo = [parent for ref in own for parent in parents[ref]]
+    while todo:
+        ref = todo.pop()
+        if names[ref].startswith(OF_IMAGES) and children[ref] <= own | found:
+            found.add(ref)
+            todo += parents[ref]
+    return found
+
+
+OF_IMAGES = ("from local", "pulled from", "[internal] setting cache mount permissions")
+"""How records begin that stand for a layer of an image, or for a folder to mount a cache on."""
 
 
 def _state() -> list[Thing]:

@@ -365,6 +365,7 @@ def test_killed_clean_can_be_repeated_and_leaves_nothing(up: Machine, happened: 
     done = up.invoke("clean", "--all", "--yes")
     assert up.labelled() == {}, said(done)
     assert "labcrate" not in up.sh("docker buildx du --verbose")
+    assert up.sh("ls /var/lib/docker/image/overlay2/layerdb/sha256") == "", "layers of no image"
     assert nothing_lost(up)
     assert up.run("test", "-f", ".env").returncode == 0
     happened("`clean --all` again leaves nothing; .env and notebooks stay")

@@ -85,6 +85,32 @@ def test_only_marked_records_count_and_shared_ones_free_nothing() -> None:
     ]
 
 
+def test_what_an_images_layers_are_kept_by_goes_with_the_last_step_on_it() -> None:
+    """And stays where another project's step is built on it, whatever it is called."""
+
+    def block(ident: str, what: str, parent: str = "") -> str:
+        return (
+            f"ID: {ident}\n"
+            + (f"Parents:\n - {parent}\n" if parent else "")
+            + (f"Size: 1MB\nDescription: {what}")
+        )
+
+    step = "mount / from exec /bin/sh -c : labcrate 'x'"
+    blocks = [
+        block("low1", "from local "),
+        block("high", "pulled from docker.io/library/debian", "low1"),
+        block("ours", step, "high"),
+        block("shared", "from local "),
+        block("also", step, "shared"),
+        block("theirs", "mount / from exec make", "shared"),
+        block("built", "mount / from exec make base"),
+        block("atop", step, "built"),
+    ]
+    found = [record.ref for record in cleanup.cache_records("\n\n".join(blocks))]
+    assert sorted(found) == ["also", "atop", "high", "low1", "ours"]
+    assert found.index("ours") < found.index("high") < found.index("low1")
+
+
 def test_every_step_of_the_dockerfile_carries_a_mark() -> None:
     """Else its record would stay behind; and no mark is left that no step carries."""
     text = (ROOT / "docker" / "Dockerfile").read_text()
