@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from labcrate import engine as engines
-from labcrate import shell
+from labcrate import settings, shell
 from labcrate.engine import Engine
 from labcrate.hostpip import STATE
 from labcrate.stack import LABEL, OWN
@@ -92,7 +92,7 @@ def engine_bytes(engine: Engine) -> int:
 
 
 def survey(project: str) -> list[Thing]:
-    """Everything this clone has on the engine now."""
+    """Everything this clone has on the engine now; or another one, named in the environment."""
     label = f"label={LABEL}={project}"
     return [
         *_containers(label),
@@ -100,7 +100,7 @@ def survey(project: str) -> list[Thing]:
         *_images(label, project),
         *_volumes(label),
         *(_cache() if not other_clones(project) else ()),
-        *_state(),
+        *_state(project),
     ]
 
 
@@ -155,10 +155,16 @@ def other_clones(project: str) -> set[str]:
 
 def _cache() -> list[Thing]:
     """BuildKit's records of the lab's own build steps, cache mounts included."""
-    return cache_records(ask(("buildx", "du", "--verbose")))
+    begun = BEGUN.read_text().split() if BEGUN.exists() else []
+    return cache_records(ask(("buildx", "du", "--verbose")), begun)
 
 
-def cache_records(text: str) -> list[Thing]:
+BEGUN = STATE / "clean-records"
+"""The records that a clean set out to remove: one that was killed has left base images' records
+with no step of the lab's on them any more, and only this list tells whose they were."""
+
+
+def cache_records(text: str, begun: Sequence[str] = ()) -> list[Thing]:
     """The records of `docker buildx du --verbose` that are this lab's.
 
     Sizes count what only the cache holds: a shared record is an image's layer, too. A record comes
@@ -176,7 +182,7 @@ def cache_records(text: str) -> list[Thing]:
         name = " ".join(what.split())[:60]
         records[fields["ID"]] = Thing(kind="cache", ref=fields["ID"], name=name, size=size)
         blocks[fields["ID"]] = block
-        if any(mark in what for mark in MARKS):
+        if any(mark in what for mark in MARKS) or fields["ID"] in begun:
             own.add(fields["ID"])
     # How parents are written changed between versions of Buildx; that their ids appear did not.
     parents = {ref: [p for p in blocks if p != ref and p in blocks[ref]] for ref in blocks}
@@ -211,9 +217,9 @@ OF_IMAGES = ("from local", "pulled from", "[internal] setting cache mount permis
 """How records begin that stand for a layer of an image, or for a folder to mount a cache on."""
 
 
-def _state() -> list[Thing]:
+def _state(project: str) -> list[Thing]:
     """What the tasks keep in .labcrate; without the lock, which this very task holds."""
-    if not STATE.is_dir():
+    if not STATE.is_dir() or settings.read().get("COMPOSE_PROJECT_NAME") != project:
         return []
     files = [path for path in STATE.rglob("*") if path.is_file() and path.name != "lock"]
     size = sum(path.stat().st_size for path in files)
@@ -274,10 +280,14 @@ def _drop_records(ids: Sequence[str]) -> list[str]:
     that every version of Buildx takes alike."""
     prune = ("docker", "buildx", "prune", "--force", "--all", "--filter")
     failures = []
+    BEGUN.parent.mkdir(exist_ok=True)
+    BEGUN.write_text("\n".join(ids))
     for ident in ids:
         done = shell.capture((*prune, f"id={ident}"), timeout_s=120)
         if not done.ok:
             failures.append(f"build cache {ident}: {done.stderr.strip()}")
+    if not failures:
+        BEGUN.unlink()
     return failures
 
 

@@ -49,6 +49,7 @@ CHECKS: tuple[Check, ...] = (
     labchecks.health,
     labchecks.limits,
     labchecks.moved,
+    labchecks.orphans,
     labchecks.logs,
 )
 SEVERITIES = ("error", "warning", "info")

@@ -87,7 +87,10 @@ class Container:
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """All that the checks judge. Sizes in bytes, times in seconds; None: not there, not known."""
+    """All that the checks judge. Sizes in bytes, times in seconds; None: not there, not known.
+
+    orphans: (lab, folder) of labs whose clone is not there any more.
+    """
 
     clone: Path = ROOT
     environ: Mapping[str, str] = field(default_factory=dict)
@@ -116,5 +119,6 @@ class Facts:
     images: tuple[Image, ...] = ()
     stale: bool = False
     containers: tuple[Container, ...] = ()
+    orphans: tuple[tuple[str, str], ...] = ()
     proof: str = ""
     crashed: tuple[tuple[str, str], ...] = ()

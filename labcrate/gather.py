@@ -184,6 +184,7 @@ class Gatherer:
             "images": images,
             "stale": self.part("stale", False, stale, known, images),
             "containers": containers,
+            "orphans": self.part("orphans", (), self.orphans, facts),
             "proof": self.part("proof", "", readings.proof, self.clone, containers),
         }
 
@@ -198,6 +199,23 @@ class Gatherer:
         listed = self.ask(("docker", "ps", "--all", "--quiet", *filters))
         rows = self.rows("container", "inspect", *listed.stdout.split())
         return tuple(self.container(row) for row in rows)
+
+    def orphans(self, facts: Facts) -> tuple[tuple[str, str], ...]:
+        """Labs on this machine's engine whose clone was deleted before it was cleaned."""
+        assert facts.engine and facts.settings
+        if facts.engine.remote or facts.engine.desktop:
+            return ()
+        labels = (stack.LABEL, "com.docker.compose.project.working_dir")
+        columns = "\t".join(f'{{{{.Label "{label}"}}}}' for label in labels)
+        every = ("--filter", f"label={stack.LABEL}", "--filter", f"label={stack.OWN}=False")
+        listed = ("docker", "container", "ls", "--all", *every, "--format", columns)
+        said = self.ask(listed).stdout
+        labs = {tuple(line.split("\t")) for line in said.splitlines()}
+        return tuple(
+            (lab, str(Path(folder).parent))
+            for lab, folder in sorted(labs)
+            if lab != facts.settings.project and not Path(folder).exists()
+        )
 
     def rows(self, *command: str) -> list[dict[str, Any]]:
         """What `docker inspect` knows of some things; those that are not there are left out."""
@@ -241,7 +259,7 @@ def image(row: Mapping[str, Any]) -> Image:
     return Image(
         service=tags[0].rpartition("/")[2].partition(":")[0],
         inputs=labels.get("dev.labcrate.inputs", ""),
-        backend=labels.get("dev.labcrate.torch-backend", ""),
+        backend=stack.named_backend(labels.get("dev.labcrate.torch-backend", "")),
         size=row["Size"],
     )
 

@@ -36,6 +36,17 @@ def images(facts: Facts) -> Iterator[Finding]:
         )
 
 
+def orphans(facts: Facts) -> Iterator[Finding]:
+    """A lab whose clone was deleted comes back with the engine, and nobody can take it down."""
+    for lab, folder in facts.orphans:
+        yield Finding(
+            severity="warning",
+            check="orphans",
+            problem=f"the lab {lab} is still on the engine, and its clone is gone ({folder})",
+            fix=f"COMPOSE_PROJECT_NAME={lab} invoke clean --all",
+        )
+
+
 def health(facts: Facts) -> Iterator[Finding]:
     """Each service runs and answers; a lab that is down is no fault."""
     for one in facts.containers:

@@ -68,7 +68,10 @@ class Stack:
     def build_env(self) -> dict[str, str]:
         """What the tasks decide for a build, beside .env; nothing else needs it."""
         digests = {f"LAB_{name.upper()}_INPUTS": self.inputs(name) for name in SERVICES}
-        return {"TORCH_BACKEND": self.torch_backend, **digests}
+        # PyPI's build goes by the name of .env: `docker compose build`, typed by hand, knows that
+        # one alone, and with another argument it would install PyTorch a second time.
+        same = (self.settings.torch_backend, self.torch_backend) == ("auto", "pypi")
+        return {"TORCH_BACKEND": "auto" if same else self.torch_backend, **digests}
 
     def inputs(self, service: str, folder: Path = ROOT / "docker") -> str:
         """A digest of all that a service's image is built from: sources and arguments."""
@@ -136,7 +139,12 @@ def built(stack: Stack, service: str = "jupyter", label: str = "inputs") -> str 
 
 def backend(stack: Stack) -> str:
     """The build of PyTorch in JupyterLab's image, as TORCH_BACKEND names it; "": no image."""
-    return built(stack, label="torch-backend") or ""
+    return named_backend(built(stack, label="torch-backend") or "")
+
+
+def named_backend(label: str) -> str:
+    """The build of PyTorch that an image's label tells; the Dockerfile takes `auto` for PyPI's."""
+    return "pypi" if label == "auto" else label
 
 
 def stale(stack: Stack) -> bool:

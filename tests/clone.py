@@ -103,6 +103,17 @@ class Lab:
         return {kind: names for kind, names in found.items() if names}
 
 
+def read_until(child: subprocess.Popen[str], words: str) -> str:
+    """What a task prints in the background, up to the line with these words; fails without."""
+    assert child.stdout is not None
+    text = ""
+    for line in child.stdout:
+        text += line
+        if words in line:
+            return text
+    pytest.fail(f"it never said {words!r}:\n{text}")
+
+
 def said(done: subprocess.CompletedProcess[str]) -> str:
     return done.stdout + done.stderr
 

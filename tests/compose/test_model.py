@@ -10,7 +10,7 @@ from typing import Any, get_args
 import pytest
 from clone import ROOT, clean_environ
 
-from labcrate import gpu, settings, setup
+from labcrate import gpu, settings, setup, stack
 
 ARTICLE = (
     "ROOT_DIR",
@@ -234,10 +234,24 @@ def test_a_list_that_the_tasks_write(
     assert some == every
 
 
+@pytest.mark.parametrize(
+    ("setting", "chosen", "same"),
+    [("auto", "pypi", True), ("pypi", "pypi", True), ("auto", "cpu", False), ("cpu", "cpu", True)],
+)
+def test_plain_compose_builds_the_same_pytorch(
+    tmp_path: Path, setting: str, chosen: str, same: bool
+) -> None:
+    """Another argument would be another layer of 6 GB; only a choice of the tasks is one."""
+    plain = model(tmp_path, TORCH_BACKEND=setting)["services"]["jupyter"]["build"]
+    known = settings.build({**VALUES, "TORCH_BACKEND": setting})
+    lab = stack.Stack(settings=known, torch_backend=chosen)
+    asked = lab.build_env["TORCH_BACKEND"]
+    assert (plain["args"]["TORCH_BACKEND"] == asked) is same
+    assert stack.named_backend(asked) == chosen
+
+
 def test_bake_builds_what_compose_would(tmp_path: Path) -> None:
     """The same arguments, contexts, secrets and labels, from another folder."""
-    from labcrate import stack
-
     resolved = model(tmp_path, HOST_WHEELS="/some/wheels")
     context = tmp_path / "candidate"
     own = {"tags": ["x"], "labels": {"more": "1"}, "args": {"NAMES": "einops"}}
@@ -260,8 +274,6 @@ def test_bake_builds_what_compose_would(tmp_path: Path) -> None:
 
 def test_bake_takes_names_as_they_are(tmp_path: Path) -> None:
     """Docker's own parser reads the file: nothing is filled in, and a comma separates nothing."""
-    from labcrate import stack
-
     awkward = tmp_path / "a,b ${HOME} %{c}"
     build = {"secrets": [{"source": "pip.conf"}], "args": {"A": None}}
     resolved = {

@@ -10,6 +10,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from clone import Lab, clean_environ, copy_tree, said
+from clone import Lab, clean_environ, copy_tree, read_until, said
 from conftest import share_base
 from faultlog import Happened, told
 
@@ -27,14 +28,20 @@ from labcrate.errors import Code
 KEPT = ("notebooks", "runs", "data", "models")
 
 
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    root = copy_tree(tmp_path_factory.mktemp("small"))
+def small_lab(root: Path) -> Lab:
+    """A clone that is set up."""
+    copy_tree(root)
     for name in ("torch.lock", "packages.lock"):
         (root / "docker" / name).write_text("# empty: see tests/engine/test_clean.py\n")
     share_base(root)
     made = Lab(root=root, environ={"PYTHONUNBUFFERED": "1"})
     made.invoke("setup", "--yes")
+    return made
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    made = small_lab(tmp_path_factory.mktemp("small"))
     yield made
     made.invoke("clean", "--all", "--yes", check=False)
 
@@ -130,6 +137,25 @@ def test_only_its_own_goes(up_lab: Lab, small_up: Lab, tmp_path: Path, happened:
         foreign.remove()
     happened("gone; the others' container, image, volume, network, cache and lab are byte for byte")
     happened("the user's four folders and .env are as they were", len(mine))
+
+
+@pytest.mark.fault("a clone deleted while its lab is up")
+def test_a_lab_without_its_clone(small_up: Lab, tmp_path: Path, happened: Happened) -> None:
+    """Another clone's doctor finds it, and its fix takes away that lab and nothing else."""
+    gone = small_lab(tmp_path / "gone")
+    gone.invoke("up")
+    project = gone.project
+    shutil.move(gone.root, tmp_path / "elsewhere")
+    others, mine = lives(small_up), files(small_up)
+    seen = json.loads(small_up.invoke("doctor", "--json", check=False).stdout)
+    (finding,) = [f for f in seen if f["check"] == "orphans"]
+    assert finding["fix"] == f"COMPOSE_PROJECT_NAME={project} invoke clean --all"
+    small_up.invoke("clean", "--all", "--yes", COMPOSE_PROJECT_NAME=project)
+    gone.root = tmp_path / "elsewhere"
+    assert gone.left_over() == {}
+    assert (lives(small_up), files(small_up)) == (others, mine)
+    assert (small_up.root / ".labcrate" / "uv.toml").exists()
+    happened("another clone's doctor finds it; its fix removes that lab alone")
 
 
 @pytest.mark.fault("clean with nobody to answer its question; with a no; with --dry-run")
@@ -248,12 +274,7 @@ def test_interrupted_clean_can_be_repeated(
 ) -> None:
     mine = files(small_up)
     child = small_up.start("clean", "--all", "--yes")
-    assert child.stdout is not None
-    text = ""
-    for line in child.stdout:
-        text += line
-        if at in line:
-            break
+    text = read_until(child, at)
     child.send_signal(sent)
     rest, _ = child.communicate(timeout=60)
     expected = Code.INTERRUPTED if sent is signal.SIGINT else Code.TERMINATED

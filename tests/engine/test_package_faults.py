@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from clone import said
+from clone import read_until, said
 from faultlog import Happened, told
 from machine import Machine
 
@@ -73,8 +73,7 @@ def test_index(index: Machine, how: str, code: int, happened: Happened) -> None:
 def test_engine_killed(up: Machine, happened: Happened) -> None:
     before = state(up)
     child = up.start("add-package", "einops")
-    assert child.stdout is not None
-    next(line for line in child.stdout if line.startswith("build:"))
+    read_until(child, "build:")
     up.kill_engine()
     rest, _ = child.communicate(timeout=120)
     assert child.returncode == Code.ENGINE_DOWN, rest

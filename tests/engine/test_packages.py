@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from clone import Lab, said
+from clone import Lab, read_until, said
 from web import client
 
 from labcrate.errors import Code
@@ -276,12 +276,7 @@ def test_killed_in_a_phase(up_lab: Lab, phase: str, after_s: float) -> None:
     """SIGKILL: nothing gets to clean up. Files and image are as they were; the next call works."""
     before = state(up_lab)
     child = up_lab.start("add-package", "humanize==4.9.0")
-    assert child.stdout is not None
-    for line in child.stdout:
-        if line.startswith(phase):
-            break
-    else:
-        pytest.fail(f"no phase {phase}")
+    read_until(child, phase)
     time.sleep(after_s)
     os.kill(child.pid, signal.SIGKILL)
     child.communicate(timeout=60)
@@ -297,8 +292,7 @@ def test_killed_in_a_phase(up_lab: Lab, phase: str, after_s: float) -> None:
 def test_interrupted_in_the_build_everything_is_put_back(up_lab: Lab) -> None:
     before = state(up_lab)
     child = up_lab.start("add-package", "humanize==4.9.0")
-    assert child.stdout is not None
-    next(line for line in child.stdout if line.startswith("build:"))
+    read_until(child, "build:")
     time.sleep(0.3)
     os.kill(child.pid, signal.SIGINT)
     child.communicate(timeout=60)

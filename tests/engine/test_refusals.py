@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from clone import Lab, clean_environ, said
+from clone import Lab, clean_environ, read_until, said
 from faultlog import Happened, told
 
 from labcrate.errors import Code
@@ -112,12 +112,7 @@ def test_interrupted_up_can_be_repeated(
         text=True,
         start_new_session=True,
     )
-    assert child.stdout is not None
-    text = ""
-    for line in child.stdout:
-        text += line
-        if at in line:
-            break
+    text = read_until(child, at)
     time.sleep(0.1)
     if sent is signal.SIGINT:
         os.killpg(child.pid, sent)

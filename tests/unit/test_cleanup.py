@@ -109,6 +109,9 @@ def test_what_an_images_layers_are_kept_by_goes_with_the_last_step_on_it() -> No
     found = [record.ref for record in cleanup.cache_records("\n\n".join(blocks))]
     assert sorted(found) == ["also", "atop", "high", "low1", "ours"]
     assert found.index("ours") < found.index("high") < found.index("low1")
+    killed = "\n\n".join(block for block in blocks if step not in block)
+    left = cleanup.cache_records(killed, begun=["ours", "high", "low1"])
+    assert [record.ref for record in left] == ["high", "low1"]
 
 
 def test_every_step_of_the_dockerfile_carries_a_mark() -> None:
@@ -157,7 +160,7 @@ class Engine:
         self.asked: list[tuple[str, ...]] = []
         monkeypatch.setattr(cleanup, "ask", self.ask)
         monkeypatch.setattr(cleanup, "other_clones", lambda project: others)
-        monkeypatch.setattr(cleanup, "_state", list)
+        monkeypatch.setattr(cleanup, "_state", lambda project: [])
 
     def ask(self, command: tuple[str, ...], timeout_s: float = 0) -> str:
         self.asked.append(tuple(command))
@@ -186,6 +189,7 @@ def test_a_users_image_on_the_labs_is_the_users(monkeypatch: pytest.MonkeyPatch)
     rows = ("1\tlab-x/jupyter:latest\t7GB", "2\t<none>:<none>\t7GB", "3\tmine:1\t8GB")
     listed = "\n".join((*rows, "4\tlab-xy/jupyter:latest\t7GB"))
     monkeypatch.setattr(cleanup, "ask", lambda command: listed if command[0] == "image" else "")
+    monkeypatch.setattr(cleanup, "_state", lambda project: [])
     found = [thing for thing in cleanup.survey("lab-x") if thing.kind == "image"]
     assert [thing.ref for thing in found] == ["1", "2"]
 

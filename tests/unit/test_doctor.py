@@ -258,6 +258,13 @@ HOST_AND_LAB = [
     ({"jupyter.inside": "1024\n"}, "limits", "warning", "may open 1024 files", "default-ulimits"),
     ({"jupyter.folder": "/old/compose"}, "moved", "warning", "/old/compose", "invoke up"),
     (
+        {"orphans": (("lab-old-1", "/gone"),)},
+        "orphans",
+        "warning",
+        "its clone is gone (/gone)",
+        "COMPOSE_PROJECT_NAME=lab-old-1 invoke clean --all",
+    ),
+    (
         {"jupyter.logs": "fine\nPermissionError: [Errno 13] Permission denied: '/lab/x'\n"},
         "logs",
         "warning",

@@ -351,7 +351,21 @@ def test_a_container_is_asked_for_its_gpu_only_if_it_has_one(make: Make) -> None
 def test_nothing_to_inspect_asks_nothing(make: Make) -> None:
     gatherer = make(told={**GOOD, "docker_ps_--all": ""})
     assert gatherer.all().containers == ()
-    assert not [argv for argv in gatherer.ask.heard if argv[:2] == ("docker", "container")]
+    assert not [
+        argv for argv in gatherer.ask.heard if argv[:3] == ("docker", "container", "inspect")
+    ]
+
+
+def test_labs_whose_clone_was_deleted(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two containers each; this clone's own and one whose clone is there are no orphans."""
+    labs = {"lab-facts-1": "/gone/compose", "lab-old": "/gone/compose", "lab-b": str(tmp_path)}
+    rows = "".join(f"{lab}\t{folder}\n" * 2 for lab, folder in labs.items())
+    found = make(told={**GOOD, "docker_container_ls": rows}).all()
+    assert (found.orphans, found.crashed) == ((("lab-old", "/gone"),), ())
+    monkeypatch.setenv("DOCKER_HOST", "ssh://far")
+    assert make(told={**GOOD, "docker_container_ls": rows}).all().orphans == ()
 
 
 def test_ports_without_an_engine(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
