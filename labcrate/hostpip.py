@@ -33,6 +33,10 @@ FOREVER = "max-age=31536000, immutable"
 there, and locks hold its hash; but many mirrors and proxies do not say so, and behind one of those
 every build would download everything anew."""
 
+PAGES_PUBLIC, PAGES_OWN = "max-age=600", "max-age=60"
+"""And of its pages, in seconds: for the public index what that says itself, for another one as long
+as one change takes, so that its build sees what it was resolved from."""
+
 CA_FALLBACKS = (
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -100,11 +104,16 @@ def uv_toml(wanted: PackageSettings, wheels: bool) -> str:
         lines.append(f'find-links = ["{WHEELS_IN_CONTAINER}"]')
     if wanted.trusted:
         lines.append(f"allow-insecure-host = {list(wanted.trusted)!r}".replace("'", '"'))
-    kept = f'cache-control = {{ files = "{FOREVER}" }}'
     for url in wanted.extra:
-        lines += ["[[index]]", f'url = "{url}"', kept]
-    lines += ["[[index]]", f'url = "{wanted.index or PyPI.simple_url}"', "default = true", kept]
+        lines += ["[[index]]", f'url = "{url}"', cache_control(PAGES_OWN)]
+    pages = PAGES_OWN if wanted.index else PAGES_PUBLIC
+    lines += ["[[index]]", f'url = "{wanted.index or PyPI.simple_url}"', "default = true"]
+    lines.append(cache_control(pages))
     return "\n".join(lines) + "\n"
+
+
+def cache_control(pages: str) -> str:
+    return f'cache-control = {{ api = "{pages}", files = "{FOREVER}" }}'
 
 
 def pip_conf(wanted: PackageSettings, wheels: bool) -> str:

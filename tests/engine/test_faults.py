@@ -313,7 +313,7 @@ def test_clean_all_leaves_nothing_and_says_the_truth(up: Machine, happened: Happ
     claimed = float(told_[1]) * cleanup.UNITS[told_[2]]
     truth = held - disk(up)
     # Whatever else writes to that disk meanwhile counts, too: not to the byte, but no invention.
-    assert 0.5 * truth < claimed < 1.5 * truth, f"said {claimed}, really {truth}: {said(done)}"
+    assert 0.8 * truth < claimed < 1.25 * truth, f"said {claimed}, really {truth}: {said(done)}"
     # Built on the lab's base, the other project's image inherits its label, and is not the lab's.
     foreign = up.sh("docker image ls -q foreign").split()
     assert up.labelled() == {"images": foreign[0]}, said(done)

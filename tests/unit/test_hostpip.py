@@ -66,6 +66,14 @@ def test_nothing_configured_is_the_public_index() -> None:
     assert index["default"]
     assert index["url"].endswith("/simple")
     assert "immutable" in index["cache-control"]["files"]
+    assert index["cache-control"]["api"] == "max-age=600"
+
+
+def test_pages_of_an_own_index_are_soon_asked_for_again() -> None:
+    """Somebody may have uploaded what is about to be added."""
+    own = PackageSettings(index="https://one.example/simple", extra=("https://two.example/simple",))
+    found = tomllib.loads(hostpip.uv_toml(own, wheels=False))["index"]
+    assert [index["cache-control"]["api"] for index in found] == ["max-age=60"] * 2
 
 
 def test_the_bundle_is_the_one_the_host_names(tmp_path: Path) -> None:
