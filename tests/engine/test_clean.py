@@ -23,6 +23,7 @@ from clone import Lab, clean_environ, copy_tree, read_until, said
 from conftest import share_base
 from faultlog import Happened, told
 
+from labcrate import cleanup
 from labcrate.errors import Code
 
 KEPT = ("notebooks", "runs", "data", "models")
@@ -92,6 +93,11 @@ class Foreigner:
     def remove(self) -> None:
         for kind in ("container", "volume", "network", "image"):
             self.lab.docker(kind, "rm", self.name)
+        told = self.docker("buildx", "du", "--verbose")
+        mine = [b.split()[1] for b in told.split("\n\n") if self.name in b or "/lab/other" in b]
+        for record in cleanup.cache_records(told, begun=mine):
+            if record.ref in mine:
+                self.docker("buildx", "prune", "--force", "--all", "--filter", f"id={record.ref}")
 
 
 def lives(lab: Lab) -> str:

@@ -184,20 +184,20 @@ def test_compose_outside_the_clone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "dockerfile", "options"),
     [
-        ("build-stage", "FROM {image}\n", ("--target", "none-such")),
+        ("build-stage", "FROM {base}\n", ("--target", "none-such")),
         (
             "build-secret",
-            "FROM {image}\nRUN --mount=type=secret,id=uv.toml,required=true true\n",
+            "FROM {base}\nRUN --mount=type=secret,id=uv.toml,required=true true\n",
             (),
         ),
-        ("oom", "FROM {image}\nRUN sh -c 'kill -9 $$'\n", ()),
-        ("disk-full", "FROM {image}\nRUN echo 'No space left on device'; exit 1\n", ()),
+        ("oom", "FROM {base}\nRUN sh -c 'kill -9 $$'\n", ()),
+        ("disk-full", "FROM {base}\nRUN echo 'No space left on device'; exit 1\n", ()),
     ],
 )
 def test_a_build_that_fails(
-    up_lab: Lab, image: str, tmp_path: Path, name: str, dockerfile: str, options: tuple[str, ...]
+    up_lab: Lab, tmp_path: Path, name: str, dockerfile: str, options: tuple[str, ...]
 ) -> None:
-    (tmp_path / "Dockerfile").write_text(dockerfile.format(image=image))
+    (tmp_path / "Dockerfile").write_text(dockerfile.format(base=up_lab.env["BASE_IMAGE"]))
     command = ("buildx", "build", "--progress", "plain", *options, str(tmp_path))
     done = up_lab.docker(*command)
     known = signatures.first(said(done), "build")
