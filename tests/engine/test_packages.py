@@ -70,7 +70,7 @@ def test_add_reaches_a_running_kernel_then_files_and_image(up_lab: Lab) -> None:
         over.set()
         text, _ = adding.communicate(timeout=300)
     assert adding.returncode == 0, text
-    assert live_s < 20, "seconds; on a busy machine far more than the 2 that a user sees"
+    assert live_s < 10, "seconds; the benchmark measures them, on a machine that does nothing else"
     kernel.close()
     assert PLAIN in (up_lab.root / "docker" / "packages.in").read_text().split()
     assert re.search(
