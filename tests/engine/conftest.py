@@ -21,16 +21,16 @@ AWKWARD = "lab tést (1)"
 
 
 def share_base(clone: Path) -> None:
-    """Build on the base image that this checkout has, so that the layers below are shared.
+    """Build on the base image and the wheels that this checkout has, so that layers are shared.
 
     The ports are drawn below those that the kernel hands out: labs that others start on the same
     engine at the same time take the first free ones.
     """
-    own = settings.read(ROOT / ".env").get("BASE_IMAGE", "") if (ROOT / ".env").exists() else ""
+    own = settings.read(ROOT / ".env") if (ROOT / ".env").exists() else {}
     jupyter = setup.free_port(random.randrange(20_000, 32_000), set())
     values = {"JUPYTER_PORT": str(jupyter)}
     values["TENSORBOARD_PORT"] = str(setup.free_port(jupyter + 1, set()))
-    values |= {"BASE_IMAGE": own} if own else {}
+    values |= {name: own[name] for name in ("BASE_IMAGE", "HOST_WHEELS") if own.get(name)}
     (clone / ".env").touch(mode=0o600)
     (clone / ".env").write_text(setup.fill((clone / ".env.example").read_text(), values))
 
