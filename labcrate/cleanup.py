@@ -15,7 +15,7 @@ from labcrate import engine as engines
 from labcrate import settings, shell
 from labcrate.engine import Engine
 from labcrate.hostpip import STATE
-from labcrate.stack import LABEL, OWN
+from labcrate.stack import LABEL, OWN, label_column
 
 Kind = Literal["container", "network", "image", "volume", "cache", "state"]
 ORDER: tuple[Kind, ...] = ("container", "network", "image", "volume", "cache", "state")
@@ -138,10 +138,9 @@ def _volumes(label: str) -> list[Thing]:
 
 def other_clones(project: str) -> set[str]:
     """Other clones of this template on the same engine; they share the build cache."""
-    template = f'{{{{.Label "{LABEL}"}}}}'
     found: set[str] = set()
     for command in (("ps", "--all"), ("volume", "ls")):
-        said = ask((*command, "--filter", f"label={LABEL}", "--format", template))
+        said = ask((*command, "--filter", f"label={LABEL}", "--format", label_column(LABEL)))
         found |= set(said.split())
     ids = ask(("image", "ls", "--quiet", "--filter", f"label={LABEL}"))
     if ids.split():

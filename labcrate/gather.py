@@ -206,7 +206,7 @@ class Gatherer:
         if facts.engine.remote or facts.engine.desktop:
             return ()
         labels = (stack.LABEL, "com.docker.compose.project.working_dir")
-        columns = "\t".join(f'{{{{.Label "{label}"}}}}' for label in labels)
+        columns = "\t".join(map(stack.label_column, labels))
         every = ("--filter", f"label={stack.LABEL}", "--filter", f"label={stack.OWN}=False")
         listed = ("docker", "container", "ls", "--all", *every, "--format", columns)
         said = self.ask(listed).stdout

@@ -210,7 +210,7 @@ def bake(stack: Stack, context: Path, targets: Mapping[str, Mapping[str, Any]]) 
     targets: a stage -> what is particular to it, in a bake file's words. Several go into one
     command: beside a second client with the same files, BuildKit finds none of its steps cached.
     """
-    text = bake_file(model(stack, stack.build_env), "jupyter", context, targets)
+    text = bake_file(model(stack, stack.build_env), context, targets)
     # Private: arguments may hold a proxy's password.
     with NamedTemporaryFile("w", dir=STATE, suffix=".json", encoding="utf-8") as file:
         file.write(text)
@@ -228,13 +228,10 @@ neither ask nor know the flag that answers, but every one ignores a variable."""
 
 
 def bake_file(
-    resolved: Mapping[str, Any],
-    service: str,
-    context: Path,
-    targets: Mapping[str, Mapping[str, Any]],
+    resolved: Mapping[str, Any], context: Path, targets: Mapping[str, Mapping[str, Any]]
 ) -> str:
-    """A service's build in Compose's resolved model, as a bake file with these targets."""
-    build = resolved["services"][service]["build"]
+    """JupyterLab's build in Compose's resolved model, as a bake file with these targets."""
+    build = resolved["services"]["jupyter"]["build"]
     # An argument without a value is taken from the environment, as with Compose.
     args = {n: os.environ.get(n) if v is None else v for n, v in build.get("args", {}).items()}
     names = [secret["source"] for secret in build.get("secrets", ())]
@@ -320,14 +317,18 @@ class Container:
         return found[1] if found else ""
 
 
+def label_column(label: str) -> str:
+    """A label's place in the --format of one of the engine's listings."""
+    return f'{{{{.Label "{label}"}}}}'
+
+
 def running(stack: Stack) -> dict[str, Container]:
     """The lab's containers by service, those that ended too.
 
     Asked of the engine, not of Compose, which takes five times as long for the same answer.
     """
-    labels = ("com.docker.compose.service", gpu.LABEL)
-    fields = ("{{.ID}}", "{{.Names}}", "{{.State}}", "{{.Status}}")
-    columns = "\t".join((*fields, *(f'{{{{.Label "{label}"}}}}' for label in labels)))
+    labels = (label_column("com.docker.compose.service"), label_column(gpu.LABEL))
+    columns = "\t".join(("{{.ID}}", "{{.Names}}", "{{.State}}", "{{.Status}}", *labels))
     of_project = f"label=com.docker.compose.project={stack.settings.project}"
     listed = ("docker", "ps", "--all", "--filter", of_project, "--filter", f"label={OWN}=False")
     rows = shell.capture((*listed, "--format", columns)).stdout.splitlines()

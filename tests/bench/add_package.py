@@ -82,7 +82,7 @@ def pip_base(lab: Lab, folder: Path) -> str:
     # The build argument that `up` chose: with another one PyTorch would be installed again.
     backend = {"TORCH_BACKEND": json.loads(lab.invoke("status", "--json").stdout)["torch_backend"]}
     own = {"base": {"tags": [base], "output": ["type=docker"], "args": backend}}
-    bake = stack.bake_file(resolved, "jupyter", lab.root / "docker", own)
+    bake = stack.bake_file(resolved, lab.root / "docker", own)
     (folder / "bake.json").write_text(bake)
     command = ("docker", "buildx", "bake", "--file", str(folder / "bake.json"), "base")
     must(lab, *command, **stack.ANY_FOLDER)

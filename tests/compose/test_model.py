@@ -255,7 +255,7 @@ def test_bake_builds_what_compose_would(tmp_path: Path) -> None:
     resolved = model(tmp_path, HOST_WHEELS="/some/wheels")
     context = tmp_path / "candidate"
     own = {"tags": ["x"], "labels": {"more": "1"}, "args": {"NAMES": "einops"}}
-    text = stack.bake_file(resolved, "jupyter", context, {"final": own, "resolved": {}})
+    text = stack.bake_file(resolved, context, {"final": own, "resolved": {}})
     both = json.loads(text)["target"]
     assert (both["final"]["target"], both["resolved"]["target"]) == ("final", "resolved")
     target, build = both["final"], resolved["services"]["jupyter"]["build"]
@@ -283,7 +283,7 @@ def test_bake_takes_names_as_they_are(tmp_path: Path) -> None:
     awkward.mkdir()
     (awkward / "pip.conf").touch()
     file = tmp_path / "bake.json"
-    file.write_text(stack.bake_file(resolved, "jupyter", awkward, {"final": {}}))
+    file.write_text(stack.bake_file(resolved, awkward, {"final": {}}))
     command = ("docker", "buildx", "bake", "--print", "--file", str(file), "final")
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -83,18 +83,21 @@ class Foreigner:
 
     def seen(self) -> dict[str, str]:
         """All that the engine tells of them, and the bytes in the volume."""
-        records = self.docker("buildx", "du", "--verbose").split("\n\n")
-        mine = [block for block in records if self.name in block or "/lab/other" in block]
+        mine = self.records(self.docker("buildx", "du", "--verbose"))
         stable = "\n".join(re.sub(r"^(Last used|Usage count):.*$", "", b, flags=re.M) for b in mine)
         kinds = ("container", "image", "volume", "network")
         told = {kind: self.docker(kind, "inspect", self.name) for kind in kinds}
         return {**told, "cache": stable, "file": self.docker("cp", f"{self.name}:/v/file", "-")}
 
+    def records(self, told: str) -> list[str]:
+        """Of all that the build cache holds, its own."""
+        return [b for b in told.split("\n\n") if self.name in b or "/lab/other" in b]
+
     def remove(self) -> None:
         for kind in ("container", "volume", "network", "image"):
             self.lab.docker(kind, "rm", self.name)
         told = self.docker("buildx", "du", "--verbose")
-        mine = [b.split()[1] for b in told.split("\n\n") if self.name in b or "/lab/other" in b]
+        mine = [block.split()[1] for block in self.records(told)]
         for record in cleanup.cache_records(told, begun=mine):
             if record.ref in mine:
                 self.docker("buildx", "prune", "--force", "--all", "--filter", f"id={record.ref}")
