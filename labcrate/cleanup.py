@@ -279,7 +279,6 @@ def _drop_records(ids: Sequence[str]) -> list[str]:
     that every version of Buildx takes alike."""
     prune = ("docker", "buildx", "prune", "--force", "--all", "--filter")
     failures = []
-    BEGUN.parent.mkdir(exist_ok=True)
     BEGUN.write_text("\n".join(ids))
     for ident in ids:
         done = shell.capture((*prune, f"id={ident}"), timeout_s=120)

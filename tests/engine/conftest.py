@@ -72,6 +72,13 @@ def up_lab(lab: Lab) -> Lab:
     return lab
 
 
+@pytest.fixture
+def up(machine: Machine) -> Machine:
+    """The machine with the lab up, and a file of the user's in it."""
+    machine.bring_up()
+    return machine
+
+
 @pytest.fixture(scope="session")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     """One machine for the whole run: two minutes to make, and each module sets it up anew."""

@@ -23,6 +23,9 @@ from labcrate import hostpip, locks, settings, setup
 
 CLONE = "/root/lab"
 CA = "/usr/local/share/host-ca.pem"
+KEEP = "notebooks/kept.ipynb"
+"""A file of the user's, which no fault may cost."""
+
 PACKAGES = ("python3", "python3-venv", "procps", "e2fsprogs", "iproute2", "faketime")
 """Python, and what the tests do their damage with."""
 
@@ -82,6 +85,14 @@ class Machine:
 
     def set(self, **values: str) -> None:
         self.write(".env", setup.fill(self.run("cat", ".env").stdout, values))
+
+    def bring_up(self) -> None:
+        """The lab up, whatever was there before, and a file of the user's in it."""
+        self.run("python3", "bootstrap.py", "invoke", "setup", "--yes", "up", timeout=600)
+        self.write(KEEP, "mine")
+
+    def nothing_lost(self) -> bool:
+        return self.run("cat", KEEP).stdout == "mine"
 
     def health(self, service: str = "jupyter") -> str:
         container = self.run("docker", "compose", "ps", "--all", "--quiet", service).stdout.strip()

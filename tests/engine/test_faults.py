@@ -14,19 +14,6 @@ from machine import CLONE, Machine
 from labcrate.errors import Code
 
 INDEX = Path(__file__).with_name("broken_index.py")
-KEEP = "notebooks/kept.ipynb"
-
-
-@pytest.fixture
-def up(machine: Machine) -> Machine:
-    """The machine with the lab up, and a file of the user's in it."""
-    machine.invoke("setup", "--yes", "up")
-    machine.write(KEEP, "mine")
-    return machine
-
-
-def nothing_lost(machine: Machine) -> bool:
-    return machine.run("cat", KEEP).stdout == "mine"
 
 
 def spoil(machine: Machine, requirement: str = "") -> None:
@@ -57,7 +44,7 @@ def test_engine_killed_while_the_lab_is_up(up: Machine, alone: bool, happened: H
     assert "fix: invoke setup" in said(done)
     up.invoke("setup", "--yes")
     seconds = up.wait_healthy()
-    assert nothing_lost(up)
+    assert up.nothing_lost()
     assert "already up" in up.invoke("up").stdout
     happened(f"{told(done)}; after `invoke setup` the lab is back by itself")
     happened(f"{seconds:.0f} s later ({'dockerd alone' if alone else 'all processes'})", 0)
@@ -92,7 +79,7 @@ def test_engine_killed_in_the_middle_of_a_build(up: Machine, happened: Happened)
     assert child.returncode == Code.ENGINE_DOWN, text + rest
     assert "fix: invoke setup" in rest
     up.invoke("setup", "--yes", "up")
-    assert nothing_lost(up)
+    assert up.nothing_lost()
     up.write("docker/apt.txt", "")
     happened(f"exit {child.returncode}, fix: invoke setup; the same build then succeeds")
 
@@ -112,7 +99,7 @@ def test_disk_full_in_the_build(up: Machine, happened: Happened) -> None:
     assert done.returncode == Code.DISK_FULL, said(done)
     assert "invoke clean" in said(done)
     up.invoke("setup", "--yes", "up")
-    assert nothing_lost(up)
+    assert up.nothing_lost()
     happened(f"{told(done)}; with room again the build succeeds")
 
 
@@ -154,7 +141,7 @@ def test_package_index(index: Machine, how: str, code: int, happened: Happened) 
     if code:
         assert "package index" in said(done)
         assert index.run("docker", "image", "ls", "--quiet", "--no-trunc").stdout == before
-    assert nothing_lost(index)
+    assert index.nothing_lost()
     happened(f"{how}: {told(done)}")
 
 
@@ -186,7 +173,7 @@ def test_clone_moved_while_up(up: Machine, happened: Happened) -> None:
         up.sh(f"{invoke} down")
     finally:
         up.sh(f"rmdir {CLONE} && mv {quoted(moved)} {CLONE}")
-    assert nothing_lost(up)
+    assert up.nothing_lost()
     happened("`up` takes the lab along; files are written where the clone is now")
 
 
@@ -289,5 +276,5 @@ def test_clean_stopped_in_the_build_cache(
     up.sh(f"sleep 0.2; pkill -{sent} -f 'invoke [c]lean'")
     rest, _ = child.communicate(timeout=60)
     assert child.returncode == code, rest
-    assert nothing_lost(up)
+    assert up.nothing_lost()
     happened(f"SIG{sent}: exit {child.returncode}; the next `up` works")

@@ -16,12 +16,6 @@ INDEX_PORT = 8765
 GIT_PORT = 8766
 
 
-@pytest.fixture
-def up(machine: Machine) -> Machine:
-    machine.invoke("setup", "--yes", "up")
-    return machine
-
-
 def state(machine: Machine) -> str:
     """Files of docker/ and the image behind the lab's name."""
     image = "docker image inspect --format '{{.Id}}' $(docker compose config --images jupyter)"
