@@ -5,16 +5,22 @@ Only the standard library, and syntax that an old Python still reads, so that it
 needs instead of failing on a line of its own.
 """
 
+import glob
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
 VENV = os.path.join(ROOT, ".venv")
-LOCK = os.path.join(ROOT, "requirements.lock")
+# The second one is there only in a clone of the template itself: what its own tests need.
+LOCKS = ["requirements.lock", os.path.join("labcrate", "tests", "requirements.lock")]
+LOCKS = [name for name in (os.path.join(ROOT, one) for one in LOCKS) if os.path.exists(name)]
 STAMP = os.path.join(VENV, "labcrate.stamp")
+PYTHON = os.path.join(VENV, "bin", "python")
+LABCRATE = os.path.join(ROOT, "labcrate")
 
 
 def fail(problem, fix):
@@ -22,13 +28,25 @@ def fail(problem, fix):
     sys.exit(25)
 
 
-def wanted():
-    """What the venv must have been made from: the lock, this interpreter, and this place.
+def numbers(wheel):
+    """What a wheel's name sorts by: 0.10.0 is newer than 0.9.0."""
+    return [int(digits) for digits in re.findall("[0-9]+", os.path.basename(wheel))]
 
-    Its scripts name the folder that they were made in, so a moved clone needs new ones.
-    """
-    with open(LOCK, "rb") as lock:
-        made_from = lock.read() + sys.version.encode() + VENV.encode()
+
+def wheels():
+    """The newest wheel of vendor/, in a list: a clone without labcrate/ has it as a wheel."""
+    if os.path.isdir(LABCRATE):
+        return []
+    return sorted(glob.glob(os.path.join(ROOT, "vendor", "labcrate-*.whl")), key=numbers)[-1:]
+
+
+def wanted():
+    """What .venv must have been made from: the locks, the wheel, this interpreter, this place."""
+    made_from = sys.version.encode() + VENV.encode()
+    made_from += str(os.path.isdir(os.path.join(ROOT, "labcrate"))).encode()
+    for name in LOCKS + wheels():
+        with open(name, "rb") as file:
+            made_from += file.read()
     return hashlib.sha256(made_from).hexdigest()
 
 
@@ -42,14 +60,13 @@ def is_current():
 def apt_venv():
     """Debian splits venv's pip off into a package of its own."""
     command = ["apt-get", "install", "--yes", "--no-install-recommends", "python3-venv"]
-    shown = " ".join(command)
     agreed = "--yes" in sys.argv or os.environ.get("CI")
     if not shutil.which("apt-get") or os.geteuid() != 0 or not agreed:
         fail(
             "this Python has no ensurepip, so it cannot make a virtual environment",
-            "sudo %s, then the same command again" % shown,
+            "sudo %s, then the same command again" % " ".join(command),
         )
-    print("$ " + shown)
+    print("$ " + " ".join(command))
     subprocess.check_call(["apt-get", "update", "--quiet=2"])
     subprocess.check_call(command)
 
@@ -62,28 +79,26 @@ def make_venv():
     print("Making .venv with the pinned tools ...")
     sys.stdout.flush()
     shutil.rmtree(VENV, ignore_errors=True)
-    python = os.path.join(VENV, "bin", "python")
-    install = [
-        python,
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--quiet",  # twice: a warning about each index that lacks a package helps nobody
-        "--disable-pip-version-check",
-        "--no-deps",
-        "--require-hashes",
-        "--requirement",
-        LOCK,
-    ]
+    # --quiet twice: a warning about each index that lacks a package helps nobody.
+    install = [PYTHON, "-m", "pip", "install", "--quiet", "--quiet"]
+    install += ["--disable-pip-version-check", "--no-deps"]
     try:
-        subprocess.check_call([sys.executable, "-m", "venv", VENV])
-        subprocess.check_call(install)
+        # In an activated .venv this Python is the one that was just removed.
+        base = getattr(sys, "_base_executable", None) or sys.executable
+        subprocess.check_call([base, "-m", "venv", VENV])
+        for lock in LOCKS:
+            subprocess.check_call(install + ["--require-hashes", "--requirement", lock])
+        for wheel in wheels():
+            subprocess.check_call(install + [wheel])
     except subprocess.CalledProcessError as error:
         fail(
             "making .venv failed (exit %d)" % error.returncode,
             "read the lines above (network? package index?), then the same command again",
         )
+    # tasks.py and noxfile.py import labcrate/ of this clone, wherever they are started from.
+    for site in glob.glob(os.path.join(VENV, "lib", "python3*", "site-packages")):
+        with open(os.path.join(site, "clone.pth"), "w") as path:
+            path.write(ROOT + "\n")
     with open(STAMP, "w") as stamp:
         stamp.write(wanted())
 
@@ -101,6 +116,11 @@ def main():
             "%s is not one of the lab's tools" % sys.argv[1],
             "use invoke or nox: python3 bootstrap.py invoke --list",
         )
+    if not os.path.isdir(LABCRATE) and not wheels():
+        fail(
+            "there is neither labcrate/ nor a wheel of it in vendor/",
+            "git checkout HEAD -- labcrate, or put labcrate-VERSION.whl into vendor/",
+        )
     if not is_current():
         make_venv()
     os.environ["PATH"] = os.path.join(VENV, "bin") + os.pathsep + os.environ.get("PATH", "")
@@ -109,8 +129,7 @@ def main():
     # The next line replaces this process: what was printed must be out before it.
     sys.stdout.flush()
     # By module: pip writes scripts that break in a folder with a quote in its name.
-    python = os.path.join(VENV, "bin", "python")
-    os.execv(python, [python, "-m"] + sys.argv[1:])
+    os.execv(PYTHON, [PYTHON, "-m"] + sys.argv[1:])
 
 
 if __name__ == "__main__":

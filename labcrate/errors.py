@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Self
 
 
 class Code(IntEnum):
@@ -10,7 +11,7 @@ class Code(IntEnum):
 
     meaning: str
 
-    def __new__(cls, value: int, meaning: str) -> Code:
+    def __new__(cls, value: int, meaning: str) -> Self:
         code = int.__new__(cls, value)
         code._value_ = value
         code.meaning = meaning

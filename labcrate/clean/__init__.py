@@ -1,0 +1,1 @@
+"""What a lab left on the engine, and taking it away: survey, plan, act, survey again."""

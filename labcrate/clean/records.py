@@ -1,0 +1,122 @@
+"""BuildKit's records of the lab's own build steps, told from those of other projects."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from graphlib import TopologicalSorter
+
+MARKS = (
+    "/bin/sh -c : labcrate",
+    "local source for labcrate-",
+    "] COPY --from=labcrate-parts ",
+    "] COPY --from=resolver /tmp/resolved /",
+    "] COPY --from=verifier /tmp/verified /",
+)
+"""What BuildKit shows with a record of a step that only a lab has. The template's RUN lines start
+with the first; a test holds them to the Dockerfiles."""
+
+OF_IMAGES = ("from local", "pulled from", "[internal] setting cache mount permissions")
+"""How records begin that stand for a layer of an image, or for a folder to mount a cache on."""
+
+UNITS = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One record of the build cache. size: bytes that only the cache holds."""
+
+    id: str
+    what: str
+    size: int
+
+
+def size_bytes(text: str) -> int:
+    """Bytes of a size as the engine prints it: `5.83GB`, `312kB`, `0B`."""
+    found = re.fullmatch(r"([\d.]+)\s*([kKMGT]?B)", text.strip())
+    return int(float(found[1]) * UNITS[found[2]]) if found else 0
+
+
+def own_records(text: str, begun: Sequence[str] = (), steps: Sequence[str] = ()) -> list[Record]:
+    """The records of `docker buildx du --verbose` that are a lab's.
+
+    begun: ids that a clean set out to remove before. steps: the steps of the owner's Dockerfile;
+    others may have the same step, so it counts only where it was built on a lab's record. A record
+    comes before those that it builds on, because it has to go before them.
+    """
+    blocks: dict[str, str] = {}
+    records: dict[str, Record] = {}
+    own: set[str] = set()
+    for block in text.split("\n\n"):
+        found = dict(re.findall(r"^(\w[\w ]*):[ \t]+(.*)$", block, re.MULTILINE))
+        if "ID" not in found:
+            continue
+        what = " ".join(found.get("Description", "").split())
+        size = 0 if found.get("Shared") == "true" else size_bytes(found.get("Size", ""))
+        records[found["ID"]] = Record(id=found["ID"], what=what, size=size)
+        blocks[found["ID"]] = block
+        if any(mark in what for mark in MARKS) or found["ID"] in begun:
+            own.add(found["ID"])
+    # How parents are written changed between versions of Buildx; that their ids appear did not.
+    parents = {ref: [p for p in blocks if p != ref and p in blocks[ref]] for ref in blocks}
+    own |= _built_on(own, parents, {ref: one.what for ref, one in records.items()}, steps)
+    own |= _bases(own, parents, {ref: one.what for ref, one in records.items()})
+    order = TopologicalSorter({ref: [p for p in parents[ref] if p in own] for ref in own})
+    return [records[ref] for ref in reversed(list(order.static_order()))]
+
+
+def _built_on(
+    own: set[str],
+    parents: Mapping[str, Sequence[str]],
+    names: Mapping[str, str],
+    steps: Sequence[str],
+) -> set[str]:
+    """The records of the owner's own steps: on top of one that is a lab's."""
+    found: set[str] = set()
+    grew = True
+    while grew:
+        fresh = {
+            ref
+            for ref, below in parents.items()
+            if ref not in own | found
+            and set(below) & (own | found)
+            and any(names[ref].endswith(step) for step in steps)
+        }
+        found |= fresh
+        grew = bool(fresh)
+    return found
+
+
+def _bases(
+    own: set[str], parents: Mapping[str, Sequence[str]], names: Mapping[str, str]
+) -> set[str]:
+    """The records of images that nothing but the lab's own steps was built on.
+
+    BuildKit keeps one for each layer of such an image, with no name, and no byte of its own; but as
+    long as it is there, the layer stays on the disk although the image is gone.
+    """
+    children: dict[str, set[str]] = {ref: set() for ref in names}
+    for ref, below in parents.items():
+        for parent in below:
+            children[parent].add(ref)
+    found: set[str] = set()
+    todo = [parent for ref in own for parent in parents[ref]]
+    while todo:
+        ref = todo.pop()
+        if names[ref].startswith(OF_IMAGES) and children[ref] <= own | found:
+            found.add(ref)
+            todo += parents[ref]
+    return found
+
+
+def dockerfile_steps(text: str) -> Iterator[str]:
+    """What BuildKit shows of each RUN, COPY, ADD and WORKDIR of a Dockerfile, spaces folded."""
+    bare = re.sub(r"^[ \t]*#.*\n", "", text, flags=re.MULTILINE)
+    for line in re.sub(r"\\\n", "", bare).splitlines():
+        verb, _, rest = line.strip().partition(" ")
+        if verb.upper() == "RUN":
+            command = re.sub(r"^(\s*--\w+=\S+)+\s*", "", rest)
+            yield "/bin/sh -c " + " ".join(command.split())
+        elif verb.upper() in ("COPY", "ADD", "WORKDIR"):
+            yield f"] {verb.upper()} " + " ".join(rest.split())

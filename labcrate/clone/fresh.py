@@ -1,0 +1,119 @@
+"""What `invoke setup` makes in a clone: .env with its blanks filled in, and the owner's folders."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from labcrate import environment, output, process
+from labcrate.clone.env_file import fill, parse_env, read_text, write_private
+from labcrate.clone.index_settings import (
+    read_package_settings,
+    without_login,
+    write_package_settings,
+)
+from labcrate.clone.place import Clone
+from labcrate.clone.ports import free_port
+from labcrate.clone.settings import Settings
+
+ARTICLE_PORTS = {"JUPYTER_PORT": 8888, "TENSORBOARD_PORT": 6006}
+"""The first choice for each port: the services' own defaults."""
+
+
+def caller_ids(clone: Clone) -> tuple[int, int]:
+    """The uid and gid that files of the lab should belong to.
+
+    Never root: with sudo it is who called sudo, for root alone the clone's owner, else 1000, the
+    first ordinary user of a Linux system.
+    """
+    if not environment.is_root():
+        return environment.user_ids()
+    if environment.variable("SUDO_UID") not in ("", "0"):
+        return int(environment.variable("SUDO_UID")), int(environment.variable("SUDO_GID"))
+    owner = clone.root.stat()
+    return (owner.st_uid, owner.st_gid) if owner.st_uid else (1000, 1000)
+
+
+def blanks(values: Mapping[str, str], clone: Clone) -> dict[str, str]:
+    """What `setup` fills in: each variable that has no value yet."""
+    slug = re.sub(r"[^a-z0-9]+", "-", clone.root.name.lower()).strip("-") or "clone"
+    uid, gid = caller_ids(clone)
+    fresh: dict[str, Callable[[], str]] = {
+        "JUPYTER_TOKEN": lambda: secrets.token_hex(24),
+        "LAB_UID": lambda: str(uid),
+        "LAB_GID": lambda: str(gid),
+        # The random part keeps two clones of one name apart, also on a shared server.
+        "COMPOSE_PROJECT_NAME": lambda: f"lab-{slug[:20].strip('-')}-{secrets.token_hex(3)}",
+        "HOST_WHEELS": lambda: next(map(str, read_package_settings().find_links), ""),
+        "COMPOSE_FILE": lambda: "compose/compose.yaml",
+    }
+    filled = {name: make() for name, make in fresh.items() if not values.get(name)}
+    taken = {int(values[n]) for n in ARTICLE_PORTS if values.get(n, "").isdigit()}
+    for name, first in ARTICLE_PORTS.items():
+        if not values.get(name):
+            filled[name] = str(free_port(first, taken))
+            taken.add(int(filled[name]))
+    return {name: value for name, value in filled.items() if value}
+
+
+def ensure_env_file(clone: Clone) -> None:
+    """Write .env, or fill in what is missing from it."""
+    path = clone.env_file
+    existed = path.exists()
+    text = read_text(path if existed else clone.example_file)
+    missing = blanks(parse_env(text), clone)
+    if existed:
+        # An empty HOST_WHEELS is the user's choice in a file that he has seen.
+        missing.pop("HOST_WHEELS", None)
+    if existed and not missing:
+        private = not path.stat().st_mode & 0o077
+        if not private and not process.is_dry():
+            path.chmod(0o600)
+        output.setup_row(".env", "already there" if private else "made private (mode 600)")
+        return
+    if not process.is_dry():
+        write_private(path, fill(text, missing))
+    state = "filled in" if existed else "written, mode 600"
+    output.setup_row(".env", f"{state}: {', '.join(missing)}")
+
+
+def ensure_folders(settings: Settings, quiet: bool = False) -> None:
+    """Make the owner's folders, so that the engine does not make them as root."""
+    missing = [path for path in settings.folders if not path.is_dir()]
+    given = []
+    if not process.is_dry():
+        for path in missing:
+            path.mkdir(parents=True, exist_ok=True)
+        owner = (settings.uid, settings.gid)
+        given = [p for p in settings.folders if environment.is_root() and give(p, owner)]
+    names = ", ".join(dict.fromkeys(path.name for path in (*missing, *given)))
+    if not quiet or names:
+        output.setup_row("folders", f"made ready: {names}" if names else "already there")
+
+
+def give(path: Path, owner: tuple[int, int]) -> bool:
+    """Hand root's files in a folder of the lab to the lab's user; whether anything changed."""
+    changed = False
+    for item in (path, *path.rglob("*")):
+        if item.lstat().st_uid == 0 and owner[0] != 0:
+            os.chown(item, *owner, follow_symlinks=False)
+            changed = True
+    return changed
+
+
+def refresh_package_settings(settings: Settings, quiet: bool = False) -> None:
+    """Bring what this host says about package indexes to where builds and the lab read it.
+
+    quiet: say nothing where nothing changed.
+    """
+    owner = (settings.uid, settings.gid)
+    changed = write_package_settings(settings.clone, owner, bool(settings.host_wheels))
+    state = "copied from this host" if changed else "already up to date"
+    if changed or not quiet:
+        output.setup_row("package settings", state)
+    for place in read_package_settings().unreachable if changed else ():
+        address = without_login(place)
+        output.say(f"    left out, because no container can reach it: {address}")

@@ -1,0 +1,185 @@
+"""The host's own package settings, carried into builds and the lab as files that no layer keeps.
+
+pip's settings are the ones people have (an index with credentials, a mirror, a CA bundle), and uv
+does not read them, so both get a file of their own form.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import ssl
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from labcrate import environment, process
+from labcrate.clone.place import Clone
+from labcrate.errors import Code, LabError
+
+FILES = ("uv.toml", "pip.conf", "ca.pem")
+"""What builds and the running lab get as secrets."""
+
+WHEELS_IN_CONTAINER = "/wheels"
+
+FOREVER = "max-age=31536000, immutable"
+"""What uv is to make of every file of an index, a year in seconds. A file of one name never changes
+there, and locks hold its hash; but many mirrors and proxies do not say so, and behind one of those
+every build would download everything anew."""
+
+PAGES = "max-age=60"
+"""And of the pages of an index that is set here, in seconds: as long as one change takes, so that
+its build sees what it was resolved from."""
+
+CA_FALLBACKS = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackageSettings:
+    """Index addresses as configured, credentials included; find_links are existing folders."""
+
+    index: str = ""
+    extra: tuple[str, ...] = ()
+    trusted: tuple[str, ...] = ()
+    find_links: tuple[Path, ...] = ()
+    unreachable: tuple[str, ...] = ()
+
+
+def parse_pip_config(text: str) -> dict[str, list[str]]:
+    """`pip config list` -> {option: values}. The environment wins, wherever pip prints it."""
+    of_files: dict[str, list[str]] = {}
+    of_environment: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        name, separator, value = line.partition("=")
+        section = name.split(".")[0]
+        if not separator or section not in ("global", "install", ":env:"):
+            continue
+        try:
+            words = str(ast.literal_eval(value)).split()
+        except (SyntaxError, ValueError):
+            continue
+        found = of_environment if section == ":env:" else of_files
+        found[name.rpartition(".")[2]] = words
+    return {**of_files, **of_environment}
+
+
+def package_settings(pip: Mapping[str, list[str]], environ: Mapping[str, str]) -> PackageSettings:
+    """pip's settings, overridden by uv's variables where those are set."""
+    index = environ.get("UV_DEFAULT_INDEX") or environ.get("UV_INDEX_URL")
+    extra = (environ.get("UV_INDEX") or environ.get("UV_EXTRA_INDEX_URL") or "").split()
+    addresses = extra or pip.get("extra-index-url", [])
+    links = [Path(link.removeprefix("file://")) for link in pip.get("find-links", [])]
+    remote = [link for link in pip.get("find-links", []) if "://" in link]
+    return PackageSettings(
+        index=index or (pip.get("index-url") or [""])[0],
+        extra=tuple(url for url in addresses if not url.startswith("file:")),
+        trusted=tuple(pip.get("trusted-host", [])),
+        find_links=tuple(path for path in links if path.is_dir()),
+        # A folder index of the host is not there inside a build.
+        unreachable=(*(url for url in addresses if url.startswith("file:")), *remote),
+    )
+
+
+def read_package_settings() -> PackageSettings:
+    """Ask this interpreter's pip, which knows every place its settings may come from."""
+    answer = process.ask((sys.executable, "-m", "pip", "config", "list"), timeout_s=20)
+    return package_settings(
+        parse_pip_config(answer.stdout if answer.ok else ""), environment.variables()
+    )
+
+
+def without_login(address: str) -> str:
+    """An address as it may be shown: without its user name and password."""
+    return re.sub(r"//[^/@\s]*@", "//***@", address)
+
+
+def uv_toml(wanted: PackageSettings, wheels: bool) -> str:
+    """uv's settings. Any string survives: JSON's strings are TOML's basic strings, too."""
+    lines = ["# Written by `invoke setup` from this host's pip and uv settings."]
+    if wheels:
+        lines.append(f"find-links = {toml([WHEELS_IN_CONTAINER])}")
+    if wanted.trusted:
+        lines.append(f"allow-insecure-host = {toml(list(wanted.trusted))}")
+    for url in wanted.extra:
+        lines += ["[[index]]", f"url = {toml(url)}", CACHE_CONTROL]
+    if wanted.index:
+        lines += ["[[index]]", f"url = {toml(wanted.index)}", "default = true", CACHE_CONTROL]
+    return "\n".join(lines) + "\n"
+
+
+def toml(value: str | list[str]) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+CACHE_CONTROL = f'cache-control = {{ api = "{PAGES}", files = "{FOREVER}" }}'
+
+
+def pip_conf(wanted: PackageSettings, wheels: bool) -> str:
+    pairs = {
+        "index-url": wanted.index,
+        "extra-index-url": " ".join(wanted.extra),
+        "trusted-host": " ".join(wanted.trusted),
+        "find-links": WHEELS_IN_CONTAINER if wheels else "",
+    }
+    lines = [f"{name} = {value}" for name, value in pairs.items() if value]
+    return "\n".join(["# Written by `invoke setup`.", "[global]", *lines]) + "\n"
+
+
+def ca_bundle() -> bytes:
+    """The certificate authorities that this host trusts."""
+    named = [environment.variable(n) for n in ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE")]
+    default = ssl.get_default_verify_paths().cafile
+    for candidate in (*named, default, *CA_FALLBACKS):
+        if candidate and Path(candidate).is_file():
+            return Path(candidate).read_bytes()
+    raise LabError(
+        "this machine has no bundle of certificate authorities",
+        fix="sudo apt-get install ca-certificates (or set SSL_CERT_FILE to a bundle)",
+        code=Code.INSTALL,
+    )
+
+
+def write_package_settings(clone: Clone, owner: tuple[int, int], wheels: bool) -> bool:
+    """Bring the files below .labcrate up to date; whether anything changed.
+
+    owner: the uid and gid of the lab's user, who must be able to read the mounted files.
+    """
+    if process.is_dry():
+        return False
+    wanted = read_package_settings()
+    (clone.state / "wheels").mkdir(parents=True, exist_ok=True)
+    clone.state.chmod(0o711)
+    files = {
+        "uv.toml": uv_toml(wanted, wheels).encode(),
+        "pip.conf": pip_conf(wanted, wheels).encode(),
+        "ca.pem": ca_bundle(),
+    }
+    changed = [name for name, data in files.items() if put(clone.state / name, data, owner)]
+    return bool(changed)
+
+
+def has_package_settings(clone: Clone) -> bool:
+    """Whether they were written at all; a build brings them up to date."""
+    return all((clone.state / name).is_file() for name in FILES)
+
+
+def put(path: Path, data: bytes, owner: tuple[int, int]) -> bool:
+    """Write a private file in one step, unless it holds that already."""
+    if path.exists() and path.read_bytes() == data:
+        return False
+    # In place, not by rename: a running lab has this very file mounted.
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+    path.chmod(0o600)
+    if environment.is_root():
+        os.chown(path, *owner)
+    return True

@@ -1,0 +1,121 @@
+""".env and the environment -> one frozen Settings, or every problem at once.
+
+Compose reads the same .env, so nothing here is passed on as a re-serialised copy. As in Compose, a
+variable of the environment wins over the file.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from labcrate import environment
+from labcrate.clone.env_file import parse_env, read_text
+from labcrate.clone.place import Clone
+from labcrate.clone.rules import FOLDERS, KNOWN, OPTIONAL, Problem, check, check_quoting
+from labcrate.errors import Code, LabError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What one lab is made of. Paths are the host's, *_dir but root_dir are the container's.
+
+    compose_file_set: whether Compose finds its files by COMPOSE_FILE, too.
+    """
+
+    clone: Clone
+    project: str
+    root_dir: Path
+    jupyter_port: int
+    jupyter_token: str = field(repr=False)
+    jupyter_dir: str
+    tensorboard_port: int
+    tensorboard_dir: str
+    uid: int
+    gid: int
+    base_image: str
+    torch_backend: str
+    gpu: str
+    gpu_devices: str
+    bind_address: str
+    host_wheels: str
+    compose_files: tuple[str, ...] = ("compose/compose.yaml",)
+    compose_file_set: bool = True
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        return tuple(self.root_dir / name for name in FOLDERS)
+
+
+def load(clone: Clone) -> Settings:
+    """The validated settings of a clone."""
+    path = clone.env_file
+    if not path.exists():
+        raise LabError(
+            f"there is no {path.name} in this clone",
+            fix="invoke setup (writes it from .env.example, with a random token and free ports)",
+            code=Code.NO_ENV,
+        )
+    refuse_readable(path)
+    text = read_text(path)
+    values = merged(parse_env(text), environment.variables())
+    raise_problems([*check(values, clone), *check_quoting(text)], path.name)
+    return make_settings(values, clone)
+
+
+def merged(values: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
+    """The file's values, overridden by known names of the environment, as Compose does it."""
+    return {**values, **{name: environ[name] for name in KNOWN if name in environ}}
+
+
+def refuse_readable(path: Path) -> None:
+    """The token is in there: on a shared server other users must not read it."""
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & 0o077:
+        raise LabError(
+            f"other users can read {path.name} (mode {mode:03o}), and it holds the token",
+            fix=f"chmod 600 {path.name}",
+            code=Code.ENV_READABLE,
+        )
+
+
+def raise_problems(problems: Sequence[Problem], source: str = ".env") -> None:
+    """Report all problems as one error; its code is theirs where they agree."""
+    if not problems:
+        return
+    codes = {problem.code for problem in problems}
+    lines = [f"{p.text}\n      fix: {p.fix}" for p in problems]
+    if len(problems) == 1:
+        raise LabError(problems[0].text, fix=problems[0].fix, code=problems[0].code)
+    raise LabError(
+        f"{len(problems)} problems with {source}:\n    - " + "\n    - ".join(lines),
+        fix=f"fix them in {source}, then run the same command again",
+        code=codes.pop() if len(codes) == 1 else Code.SETTINGS,
+    )
+
+
+def make_settings(values: Mapping[str, str], clone: Clone) -> Settings:
+    """Settings from values that passed `check`."""
+    get = {name: values.get(name) or default for name, default in OPTIONAL.items()}
+    return Settings(
+        clone=clone,
+        project=values["COMPOSE_PROJECT_NAME"],
+        root_dir=Path(get["ROOT_DIR"]) if get["ROOT_DIR"] else clone.root,
+        jupyter_port=int(values["JUPYTER_PORT"]),
+        jupyter_token=values["JUPYTER_TOKEN"],
+        jupyter_dir=get["JUPYTER_DIR"],
+        tensorboard_port=int(values["TENSORBOARD_PORT"]),
+        tensorboard_dir=get["TENSORBOARD_DIR"],
+        uid=int(values["LAB_UID"]),
+        gid=int(values["LAB_GID"]),
+        base_image=get["BASE_IMAGE"],
+        torch_backend=get["TORCH_BACKEND"],
+        gpu=get["GPU"],
+        gpu_devices=get["GPU_DEVICES"],
+        bind_address=get["BIND_ADDRESS"],
+        host_wheels=get["HOST_WHEELS"],
+        compose_files=tuple(get["COMPOSE_FILE"].split(":")),
+        compose_file_set=bool(values.get("COMPOSE_FILE")),
+    )

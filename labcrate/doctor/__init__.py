@@ -1,0 +1,1 @@
+"""`invoke doctor`: facts gathered once, judged by small pure checks; each finding has its fix."""

@@ -1,0 +1,37 @@
+"""The only module that reads this process's environment and identity. Tests set os.environ."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+
+
+def variables() -> Mapping[str, str]:
+    """The environment as it is now."""
+    return os.environ
+
+
+def variable(name: str) -> str:
+    """One variable's value; "" where it is not set."""
+    return os.environ.get(name, "")
+
+
+def is_root() -> bool:
+    return os.geteuid() == 0
+
+
+def user_ids() -> tuple[int, int]:
+    """The uid and gid of who runs this."""
+    return os.getuid(), os.getgid()
+
+
+def command_path(name: str) -> str | None:
+    """Where a program is found on PATH."""
+    return shutil.which(name)
+
+
+def is_terminal() -> bool:
+    """Whether a person is there to answer a question."""
+    return sys.stdin.isatty() and sys.stdout.isatty()

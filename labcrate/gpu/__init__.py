@@ -1,0 +1,1 @@
+"""The GPU: the machine's cards, the way to them, the build of PyTorch, and what the proof said."""

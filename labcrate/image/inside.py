@@ -1,0 +1,194 @@
+"""What the tasks ask inside an image or a running lab. Standard library only; answers are JSON.
+
+inside.py installed                   every distribution that is there
+inside.py resolve DOCKER OUT          what packages.in adds to this image, as a lock
+inside.py verify DOCKER OUT NAME ...  whether the base is unchanged, the lock is installed, and
+                                      each NAME imports
+inside.py busy KERNEL ...             which of the running kernels compute right now
+
+DOCKER is the folder with packages.in and its lock. Where there is an OUT, the answer is a file in
+it. Run isolated (python -I): the owner's files must not be imported in place of a library.
+"""
+
+import json
+import os
+import queue
+import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from importlib import metadata
+from pathlib import Path
+
+CONSTRAINTS = Path("/opt/lab/constraints.txt")
+IMPORT_S = 120
+"""Seconds one package may take to import; transformers with torch takes about 3."""
+ANSWER_S = 1.0
+"""Seconds in which a kernel with nothing to do answers; it needs some milliseconds."""
+
+
+def normal(name):
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def installed():
+    """name -> version, URL it came from, what it needs, whether somebody asked for it by name."""
+    found = {}
+    for one in metadata.distributions():
+        direct = json.loads(one.read_text("direct_url.json") or "{}")
+        commit = direct.get("vcs_info", {})
+        url = direct.get("url", "")
+        if commit:
+            url = f"{commit['vcs']}+{url}@{commit['commit_id']}"
+        requested = one.read_text("REQUESTED") is not None
+        plain = [need for need in one.requires or () if "extra ==" not in need]
+        needs = sorted({normal(re.match(r"[\w.-]+", need)[0]) for need in plain})
+        about = {"version": one.version, "requested": requested, "url": url, "needs": needs}
+        found[normal(one.metadata["Name"])] = about
+    return found
+
+
+def pins(path):
+    """name -> version of the `name==version` lines of a lock."""
+    found = re.findall(r"^([A-Za-z0-9][\w.-]*)==([^\s;\\]+)", path.read_text(), re.MULTILINE)
+    return {normal(name): version for name, version in found}
+
+
+def uv(*arguments, cwd):
+    done = subprocess.run(["uv", "pip", *arguments], capture_output=True, text=True, cwd=cwd)
+    return done.returncode, done.stdout, done.stderr
+
+
+def split(lock):
+    """requirement -> its entry in a lock, hashes included."""
+    found = re.findall(r"^[A-Za-z0-9](?:.*\\\n)*.*", lock, re.MULTILINE)
+    return {re.sub(r"\s*\\$", "", text.partition("\n")[0]): text for text in found}
+
+
+def resolve(docker, target):
+    """Two questions to uv: what would be installed here, and which hashes that has.
+
+    A dry run counts what is installed, local version tags included, and `uv pip compile` does not.
+    """
+    # -c replaces UV_CONSTRAINT, so the base's own list is named again.
+    held = [part for path in (CONSTRAINTS, docker / "keep.txt") for part in ("-c", str(path))]
+    code, _, said = uv("install", "--dry-run", "-r", "packages.in", *held, cwd=docker)
+    lines = re.findall(r"^ \+ (\S+==\S+|\S+ @ \S+)$", said, re.MULTILINE)
+    moved = re.findall(r"^ - (.+)$", said, re.MULTILINE)
+    answer = {"ok": code == 0 and not moved, "said": said, "moved": moved, "lock": ""}
+    # What the lock has and what does not move need not be looked up again.
+    locked = split((docker / "packages.lock").read_text())
+    blocks = {line: text for line, text in locked.items() if line in lines}
+    fresh = [line for line in lines if line not in blocks]
+    if answer["ok"] and fresh:
+        exact = target / "wanted.txt"
+        exact.write_text("\n".join(fresh) + "\n")
+        quiet = ("--no-deps", "--no-header", "--no-annotate", "--generate-hashes", "--quiet")
+        code, lock, said = uv("compile", *quiet, str(exact), cwd=docker)
+        answer.update(ok=code == 0, said=said if code else answer["said"])
+        blocks.update(split(lock))
+        exact.unlink()
+    if answer["ok"]:
+        names = sorted(blocks, key=lambda line: re.split(r"[^\w.-]", line)[0].lower())
+        answer["lock"] = "".join(f"{blocks[line]}\n" for line in names)
+    (target / "answer.json").write_text(json.dumps(answer))
+
+
+def modules(name):
+    """The modules that one distribution brings, by what it recorded of its files."""
+    top = {}
+    for path in metadata.files(name) or ():
+        first, ending = path.parts[0], path.suffix
+        if len(path.parts) > 1 and path.parts[1] == "__init__.py":
+            top[first] = True
+        elif len(path.parts) == 1 and (ending == ".py" or ".so" in path.suffixes):
+            top[first.partition(".")[0]] = True
+    return sorted(module for module in top if module.isidentifier() and not module.startswith("_"))
+
+
+def import_error(name):
+    """Why a distribution does not import, in a process of its own; empty when it does.
+
+    Of several modules one must import: packages ship tests and plugins that need more.
+    """
+    names = modules(name)
+    errors = []
+    for module in names:
+        try:
+            done = subprocess.run(
+                [sys.executable, "-c", f"import {module}"],
+                capture_output=True,
+                text=True,
+                timeout=IMPORT_S,
+                cwd="/",
+            )
+        except subprocess.TimeoutExpired:
+            errors.append(f"import {module} did not end within {IMPORT_S} s")
+            continue
+        if done.returncode == 0:
+            return ""
+        last = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
+        errors.append(f"import {module}: {last[0]}")
+    return "; ".join(errors)
+
+
+def verify(docker, names):
+    here = {name: one["version"] for name, one in installed().items()}
+    base, lock = pins(CONSTRAINTS), pins(docker / "packages.lock")
+    packages = (docker / "apt.txt").read_text().splitlines()
+    system = [line.partition("#")[0].strip() for line in packages]
+    return {
+        "moved": {n: [v, here.get(n)] for n, v in base.items() if here.get(n) != v},
+        "missing": {n: [v, here.get(n)] for n, v in lock.items() if here.get(n) != v},
+        "absent": [n for n in names if normal(n) not in here],
+        "broken": {n: e for n in names if normal(n) in here and (e := import_error(n))},
+        "system": [n for n in system if n and not debian_has(n)],
+    }
+
+
+def debian_has(name):
+    query = ["dpkg-query", "--show", "--showformat=${db:Status-Status}", name]
+    return subprocess.run(query, capture_output=True, text=True).stdout == "installed"
+
+
+def is_busy(kernel):
+    """Whether a kernel leaves a question in its queue.
+
+    JupyterLab only remembers the last state that it heard of: a kernel that was killed at work and
+    started anew stays busy there until somebody opens its notebook.
+    """
+    from jupyter_client import BlockingKernelClient, find_connection_file
+
+    client = BlockingKernelClient(connection_file=find_connection_file(f"kernel-{kernel}.json"))
+    client.load_connection_file()
+    client.start_channels(iopub=False, stdin=False, hb=False, control=False)
+    try:
+        client.kernel_info(reply=True, timeout=ANSWER_S)
+    except (TimeoutError, queue.Empty):
+        return True
+    finally:
+        client.stop_channels()
+    return False
+
+
+def busy(kernels):
+    with ThreadPoolExecutor() as pool:
+        return [
+            one for one, at_work in zip(kernels, pool.map(is_busy, kernels), strict=True) if at_work
+        ]
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("UV_LINK_MODE", "copy")
+    match sys.argv[1:]:
+        case ["installed"]:
+            print(json.dumps(installed()))
+        case ["resolve", docker, out]:
+            resolve(Path(docker), Path(out))
+        case ["verify", docker, out, *names]:
+            answer = verify(Path(docker), names)
+            (Path(out) / "answer.json").write_text(json.dumps(answer))
+        case ["busy", *kernels]:
+            print(json.dumps(busy(kernels)))
+        case _:
+            sys.exit(__doc__)

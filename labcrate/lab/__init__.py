@@ -1,0 +1,1 @@
+"""The lab on the engine: what Compose makes of it, its images, its containers, its JupyterLab."""

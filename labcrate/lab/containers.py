@@ -1,0 +1,150 @@
+"""The lab's containers as the engine reports them, and whose container holds a port."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from labcrate import labels, process
+
+
+@dataclass(frozen=True, kw_only=True)
+class Container:
+    """One container. Sizes in bytes; memory: its limit, 0 for none; ended: UTC, "" while unknown.
+
+    out_of_memory: the kernel ended a process of it since it started, or the whole of it.
+    gpu: the overlay and the devices that it was started with. status: as `docker ps` words it.
+    own: made by Compose as a service. lab: the lab that its label names; "" for an owner's service.
+    logs and inside: what the doctor read of it.
+    """
+
+    id: str
+    name: str = ""
+    project: str = ""
+    service: str = ""
+    state: str = ""
+    status: str = ""
+    health: str = ""
+    exit_code: int = 0
+    restarts: int = 0
+    ended: str = ""
+    out_of_memory: bool = False
+    memory: int = 0
+    shm: int = 0
+    ipc: str = ""
+    gpu: str = ""
+    folder: str = ""
+    image_id: str = ""
+    own: bool = False
+    lab: str = ""
+    ports: tuple[int, ...] = ()
+    logs: str = ""
+    inside: str = ""
+
+    @property
+    def is_running(self) -> bool:
+        return self.state == "running"
+
+
+COLUMNS = (
+    "{{.ID}}",
+    "{{.Names}}",
+    "{{.Status}}",
+    "{{.Ports}}",
+    labels.column(labels.COMPOSE_PROJECT),
+    labels.column(labels.COMPOSE_SERVICE),
+    labels.column(labels.COMPOSE_FOLDER),
+    labels.column(labels.ONEOFF),
+    labels.column(labels.PROJECT),
+)
+LIST = ("docker", "ps", "--all", "--no-trunc", "--format", "\t".join(COLUMNS))
+
+
+def list_containers() -> tuple[Container, ...]:
+    """Every container of the engine, in one question; without details. Raises on no answer."""
+    answer = process.ask(LIST)
+    if not answer.ok:
+        raise Unanswered(answer.stderr)
+    rows = (line.split("\t") for line in answer.stdout.splitlines())
+    return tuple(_listed(row) for row in rows if len(row) == len(COLUMNS))
+
+
+class Unanswered(Exception):
+    """The engine did not answer; its own words are the argument."""
+
+
+def _listed(row: Sequence[str]) -> Container:
+    ident, name, status, ports, project, service, folder, oneoff, lab = row
+    return Container(
+        id=ident,
+        name=name,
+        status=status,
+        ports=published(ports),
+        project=project,
+        service=service,
+        folder=folder,
+        own=oneoff == "False",
+        lab=lab,
+    )
+
+
+def published(text: str) -> tuple[int, ...]:
+    """The host's ports in `127.0.0.1:8888->8888/tcp, 0.0.0.0:9000-9001->9000-9001/tcp`."""
+    found: list[int] = []
+    for first, last in re.findall(r":(\d+)(?:-(\d+))?->", text):
+        found += range(int(first), int(last or first) + 1)
+    return tuple(sorted(set(found)))
+
+
+def inspect_containers(listed: Sequence[Container]) -> tuple[Container, ...]:
+    """These containers with their details; one that is gone by now is left out."""
+    if not listed:
+        return ()
+    answer = process.ask(("docker", "container", "inspect", *(one.id for one in listed)))
+    known = {one.id: one for one in listed}
+    rows: list[dict[str, Any]] = json.loads(answer.stdout or "[]")
+    return tuple(inspected(row, known.get(row["Id"])) for row in rows)
+
+
+def inspected(row: Mapping[str, Any], listed: Container | None = None) -> Container:
+    """One element of the answer of `docker container inspect`."""
+    state, told = row["State"], row["Config"].get("Labels") or {}
+    host = row.get("HostConfig") or {}
+    return replace(
+        listed or Container(id=row["Id"]),
+        name=str(row.get("Name", "")).lstrip("/"),
+        project=told.get(labels.COMPOSE_PROJECT, ""),
+        service=told.get(labels.COMPOSE_SERVICE, ""),
+        folder=told.get(labels.COMPOSE_FOLDER, ""),
+        own=told.get(labels.ONEOFF) == "False",
+        state=state["Status"],
+        health=(state.get("Health") or {}).get("Status", ""),
+        exit_code=state["ExitCode"],
+        restarts=row.get("RestartCount", 0),
+        ended=state.get("FinishedAt", "")[:19].replace("T", " "),
+        out_of_memory=state.get("OOMKilled", False),
+        memory=host.get("Memory", 0),
+        shm=host.get("ShmSize", 0),
+        ipc=host.get("IpcMode", ""),
+        gpu=told.get(labels.GPU, ""),
+        image_id=row.get("Image", ""),
+    )
+
+
+def of_project(listed: Sequence[Container], project: str) -> tuple[Container, ...]:
+    """The containers that Compose made for a lab; see labels.ONEOFF."""
+    return tuple(one for one in listed if one.own and one.project == project)
+
+
+def read_containers(project: str) -> dict[str, Container]:
+    """The lab's containers by service, those that ended too."""
+    found = inspect_containers(of_project(list_containers(), project))
+    return {one.service: one for one in found}
+
+
+def holder_of(port: int, listed: Sequence[Container]) -> Container | None:
+    """The running container that publishes a port."""
+    return next((one for one in listed if port in one.ports), None)

@@ -1,0 +1,59 @@
+"""Starting and stopping the lab, and what that replaces."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+from labcrate import process
+from labcrate.errors import Code, LabError
+from labcrate.lab.compose import WAIT_S, Lab
+from labcrate.lab.containers import Container, inspect_containers
+from labcrate.lab.snapshot import Snapshot
+
+
+def start_services(lab: Lab) -> process.Result:
+    """Start what is not running and wait until all is healthy; Compose's lines are folded."""
+    wait = ("--wait", "--wait-timeout", str(WAIT_S))
+    command = lab.compose("up", "--detach", *wait, "--no-build")
+    return process.stream(command, line=lambda _: None, cwd=lab.clone.root)
+
+
+def stop_services(lab: Lab) -> None:
+    """Stop and remove the lab's containers and its network."""
+    command = lab.compose("down", "--remove-orphans")
+    done = process.stream(command, line=lambda _: None, cwd=lab.clone.root)
+    if not done.ok:
+        raise LabError(
+            f"the lab could not be stopped: {done.text.strip()}",
+            fix="run `invoke down` again; `invoke status` shows what is left",
+            code=Code.UNHEALTHY,
+        )
+
+
+def services_to_recreate(lab: Lab, snapshot: Snapshot) -> list[str]:
+    """The running services that the next `up` would replace, by Compose's own dry run."""
+    running = {name: one for name, one in snapshot.containers.items() if one.is_running}
+    if not running:
+        return []
+    said = lab.ask("--dry-run", "up", "--detach", "--no-build").text
+    named = set(re.findall(r"Container (\S+)\s+Recreate\b", said))
+    return [name for name, one in running.items() if one.name in named]
+
+
+def look_again(snapshot: Snapshot) -> Snapshot:
+    """The snapshot with the containers as they are now, asked for by name: one question."""
+    sections = snapshot.model.raw["services"]
+    names = {
+        service: sections[service].get("container_name") or f"{snapshot.lab.project}-{service}-1"
+        for service in snapshot.model.services
+    }
+    found = inspect_containers([Container(id=name) for name in names.values()])
+    own = [one for one in found if one.project == snapshot.lab.project]
+    return replace(snapshot, containers={one.service: one for one in own})
+
+
+def last_logs(lab: Lab, services: Sequence[str] = (), lines: int = 15) -> str:
+    """The last lines that each service wrote."""
+    return lab.ask("logs", "--no-color", "--tail", str(lines), *services).text

@@ -1,0 +1,64 @@
+"""The only module that prints. Everything a person reads on the terminal passes through here."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+
+def say(text: str = "") -> None:
+    """One message, at once: the lines of a child process must not overtake it."""
+    print(text, flush=True)
+
+
+def say_error(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def row(name: str, state: str, width: int = 12) -> None:
+    """One aligned line of a task's report."""
+    say(f"  {name:<{width}} {state}")
+
+
+def setup_row(name: str, state: str) -> None:
+    """The same for `setup`, whose names are longer."""
+    row(name, state, 18)
+
+
+def seconds(what: str, taken: float) -> None:
+    say(f"  {what} ({taken:.1f} s)")
+
+
+def table(
+    headings: Sequence[str],
+    rows: Iterable[Sequence[str | Text]],
+    *,
+    title: str = "",
+    caption: str = "",
+    lines: bool = False,
+    numbers: bool = False,
+    whole: Sequence[str] = (),
+) -> None:
+    """A table. Cells are plain text: nothing in them is read as markup.
+
+    lines: a rule between the rows. numbers: every column is aligned to the right. whole: headings
+    of columns that are to be copied, and so are never cut or folded, however narrow the terminal.
+    """
+    cells = [[Text(c) if isinstance(c, str) else c for c in line] for line in rows]
+    made = Table(title=title or None, caption=caption or None, show_lines=lines)
+    for place, heading in enumerate(headings):
+        longest = max((line[place].cell_len for line in cells), default=0)
+        made.add_column(
+            heading,
+            overflow="fold",
+            justify="right" if numbers else "left",
+            no_wrap=heading in whole,
+            min_width=longest if heading in whole else None,
+        )
+    for line in cells:
+        made.add_row(*line)
+    Console().print(made)

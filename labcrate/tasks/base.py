@@ -1,0 +1,126 @@
+"""What every task of the lab shares: errors with exit codes, the lock, consent, one reading."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from invoke import Context, Exit, task
+
+from labcrate import environment, output, process
+from labcrate.clone.lock import locked
+from labcrate.clone.place import Clone, find_clone
+from labcrate.clone.settings import Settings, load
+from labcrate.engine.engine import Engine, find_engine, require_engine
+from labcrate.errors import Code, LabError
+from labcrate.lab.compose import Lab
+from labcrate.lab.snapshot import Snapshot, take_snapshot
+from labcrate.packages.candidate import recover_packages
+
+Body = TypeVar("Body", bound=Callable[..., Any])
+
+
+def lab_task(**flags: str) -> Callable[[Body], Any]:
+    """A task whose expected failures end in one message and an exit code of their own.
+
+    flags: one line of help for each flag of the task.
+    """
+
+    def decorate(body: Body) -> Any:
+        @functools.wraps(body)
+        def wrapped(c: Context, *arguments: Any, **options: Any) -> Any:
+            mode = process.Mode(dry=bool(c.config.run.dry), echo=bool(c.config.run.echo))
+            try:
+                with process.terminable(), process.in_mode(mode):
+                    return body(c, *arguments, **options)
+            except LabError as error:
+                raise Exit(str(error), code=int(error.code)) from None
+            except KeyboardInterrupt:
+                raise Exit(
+                    "interrupted; the same command can be run again", code=Code.INTERRUPTED
+                ) from None
+            except process.Terminated:
+                raise Exit(
+                    "terminated; the same command can be run again", code=Code.TERMINATED
+                ) from None
+
+        return task(help=flags)(wrapped)
+
+    return decorate
+
+
+def asker(yes: bool) -> Callable[[str], bool]:
+    """Consent: given by --yes, asked for at a terminal, and no where nobody can answer."""
+
+    def confirm(question: str) -> bool:
+        if yes or process.is_dry():
+            return True
+        if not environment.is_terminal():
+            return False
+        try:
+            return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+        except EOFError:
+            output.say()
+            return False
+
+    return confirm
+
+
+def agreed(yes: bool, question: str, said_no: str, refusal: LabError) -> bool:
+    """Whether the user agrees. A no is a no: one line. Where nobody can answer, it is an error."""
+    if asker(yes)(question):
+        return True
+    if not environment.is_terminal():
+        raise refusal
+    output.say(said_no)
+    return False
+
+
+def load_settings() -> Settings:
+    """The settings of the clone that the user stands in."""
+    return load(find_clone())
+
+
+def read_lab() -> Snapshot:
+    """The lab of this clone as it is; for tasks that change nothing."""
+    return take_snapshot(load_settings())
+
+
+def read_lab_and_engine(settings: Settings) -> tuple[Engine, Snapshot]:
+    """The lab and the engine, asked at the same time; the engine's refusal comes first."""
+    with ThreadPoolExecutor() as pool:
+        asked = pool.submit(find_engine)
+        snapshot = pool.submit(take_snapshot, settings)
+        return require_engine(asked.result()), snapshot.result()
+
+
+@contextmanager
+def alone(what: str) -> Iterator[Settings]:
+    """One changing task at a time, which reads everything inside the lock.
+
+    What an interrupted change of packages left half done is put back first.
+    """
+    clone: Clone = find_clone()
+    with locked(clone, what):
+        settings = load(clone)
+        recover_packages(Lab(settings=settings))
+        yield settings
+
+
+def require_up(snapshot: Snapshot) -> None:
+    if not snapshot.is_healthy:
+        raise LabError("the lab is not up", fix="invoke up", code=Code.NOT_UP)
+
+
+def finish(returncode: int) -> None:
+    """End with another command's exit status, where it has one to report."""
+    if returncode:
+        raise Exit(code=returncode)
+
+
+def terminal_flags() -> list[str]:
+    """What Compose's exec and run need where there is no terminal."""
+    return [] if environment.is_terminal() else ["--no-TTY"]

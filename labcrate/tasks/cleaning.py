@@ -1,0 +1,96 @@
+"""clean: show what the lab left on the engine, ask, and remove it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from invoke import Context
+from rich.filesize import decimal
+
+from labcrate import output, process
+from labcrate.clean.removal import Wish, plan_removal, remove_things
+from labcrate.clean.survey import Lot, Thing, engine_bytes, other_clones, survey
+from labcrate.engine.engine import find_engine, require_engine
+from labcrate.errors import Code, LabError
+from labcrate.lab.compose import Lab, resolve_model
+from labcrate.tasks.base import agreed, alone, lab_task
+
+
+@lab_task(
+    images="the images too",
+    cache="downloads and build steps kept for the next build, too",
+    volumes="the home volume (model caches, JupyterLab's own settings), too",
+    all_="all of it",
+    dry_run="show the plan and stop",
+    yes="do not ask",
+)
+def clean(
+    c: Context,  # noqa: ARG001
+    images: bool = False,
+    cache: bool = False,
+    volumes: bool = False,
+    all_: bool = False,
+    dry_run: bool = False,
+    yes: bool = False,
+) -> None:
+    """Remove what this clone left on the engine; not your files."""
+    wish = Wish(images=images or all_, volumes=volumes or all_, cache=cache or all_)
+    with alone("clean") as settings:
+        engine = require_engine(find_engine())
+        model = resolve_model(Lab(settings=settings))
+        lot = Lot(clone=settings.clone, project=settings.project, model=model)
+        before = survey(lot)
+        plan = plan_removal(before, wish)
+        show_plan(lot, before, plan, wish)
+        if dry_run or not plan:
+            return
+        refusal = LabError(
+            "nothing was removed, because nobody agreed", fix="invoke clean --yes", code=Code.CLEAN
+        )
+        if not agreed(yes, f"Remove these {len(plan)} things?", "Nothing was removed.", refusal):
+            return
+        held = engine_bytes(engine)
+        failures = remove_things(settings.clone, plan)
+        if not process.is_dry():
+            report_clean(lot, plan, held - engine_bytes(engine), failures)
+
+
+def show_plan(lot: Lot, before: Sequence[Thing], plan: Sequence[Thing], wish: Wish) -> None:
+    """The plan as a table, one row a kind of thing where there are many."""
+    rows: list[tuple[str, str, str, str]] = [
+        (thing.kind, thing.name, decimal(thing.size), "yes" if thing in plan else "stays")
+        for thing in before
+        if thing.kind != "cache"
+    ]
+    records = [thing for thing in before if thing.kind == "cache"]
+    if records:
+        size = decimal(sum(thing.size for thing in records))
+        going = "yes" if wish.cache else "stays"
+        rows.append(("cache", f"{len(records)} records of build steps", size, going))
+    shared = "images share layers: less comes back than the sum"
+    headings = ("what", "name", "size", "goes")
+    output.table(headings, rows, title=f"clean {lot.project}", caption=shared)
+    others = other_clones(lot.project)
+    if wish.cache and others:
+        output.say(f"The build cache stays: {', '.join(sorted(others))} uses it too.")
+    if not plan:
+        output.say("Nothing to remove.")
+
+
+def report_clean(lot: Lot, plan: Sequence[Thing], freed: int, failures: Sequence[str]) -> None:
+    """What was removed, and how many bytes the engine's disk got back by it.
+
+    freed: bytes; other processes that write at the same time can make it less than nothing.
+    """
+    left = {thing.ref for thing in survey(lot)}
+    gone = [thing for thing in plan if thing.ref not in left]
+    output.say(f"Removed {len(gone)} things; {decimal(max(0, freed))} came back.")
+    kinds = {thing.kind for thing in gone}
+    if "image" in kinds and "cache" not in kinds:
+        output.say("The build cache still holds the layers of the images, for the next build.")
+    if failures:
+        raise LabError(
+            "some would not go:\n  " + "\n  ".join(failures),
+            fix="stop what uses them, then run `invoke clean` again",
+            code=Code.CLEAN,
+        )

@@ -1,0 +1,235 @@
+"""add-package, remove-package, packages, capture, lock: what the lab holds."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+
+from invoke import Context, Exit
+
+from labcrate import output, process
+from labcrate.clone.fresh import refresh_package_settings
+from labcrate.clone.index_settings import has_package_settings
+from labcrate.clone.place import find_clone
+from labcrate.errors import Code, LabError
+from labcrate.lab.lifecycle import services_to_recreate
+from labcrate.lab.snapshot import Snapshot, take_snapshot
+from labcrate.packages.change import add_packages, remove_packages, set_system_packages
+from labcrate.packages.explain import stale_lock_failure
+from labcrate.packages.live import (
+    in_image,
+    in_lab,
+    installed_by_hand,
+    requirements_by_hand,
+)
+from labcrate.packages.locks import stale_locks
+from labcrate.packages.overview import HEADINGS, needed_by, overview_rows, refuse_unasked
+from labcrate.packages.phases import Changed, Options, Phases
+from labcrate.packages.requested import (
+    Wanted,
+    debian_names,
+    names_to_remove,
+    parse_requirements,
+)
+from labcrate.packages.sources import already_there, locked_pins, system_packages
+from labcrate.packages.tools import refresh_locks, refresh_tools, stale_tools
+from labcrate.tasks.base import agreed, alone, finish, lab_task, read_lab, require_up
+
+
+@lab_task(
+    requirement="a name, a requirement, a URL, a path in this clone; several in one argument",
+    system="system packages (Debian's) instead, for docker/apt.txt",
+    upgrade="let what was added before move to newer versions",
+    no_live="leave the running lab as it is",
+    no_build="change the requirement files only; the next `up` builds",
+)
+def add_package(
+    c: Context,  # noqa: ARG001
+    requirement: str,
+    system: bool = False,
+    upgrade: bool = False,
+    no_live: bool = False,
+    no_build: bool = False,
+) -> None:
+    """Add a package for good, live and in the image."""
+    help_instead("add-package", requirement)
+    clone = find_clone()
+    wanted = () if system else parse_requirements(requirement, clone)
+    names = debian_names(requirement) if system else ()
+    options = Options(live=not no_live, build=not no_build, upgrade=upgrade)
+    with alone("add-package") as settings:
+        snapshot = ready_to_install(take_snapshot(settings))
+        phases = Phases()
+        if system:
+            add_system_packages(snapshot, names, options, phases)
+            return
+        todo = [one for one in wanted if upgrade or not nothing_to_do(one, snapshot)]
+        if todo:
+            report(snapshot, add_packages(snapshot, todo, options, phases), phases)
+
+
+def add_system_packages(
+    snapshot: Snapshot, names: Sequence[str], options: Options, phases: Phases
+) -> None:
+    there = system_packages(snapshot.lab.clone.docker)
+    for name in names:
+        if name in there:
+            output.say(f"{name} is there already.")
+    fresh = [name for name in names if name not in there]
+    if fresh:
+        changed = set_system_packages(snapshot, (*there, *fresh), options, phases)
+        report(snapshot, changed, phases)
+
+
+def ready_to_install(snapshot: Snapshot) -> Snapshot:
+    """The lab, with this host's package settings where a build finds them."""
+    if not has_package_settings(snapshot.lab.clone):
+        refresh_package_settings(snapshot.settings)
+    return snapshot
+
+
+def help_instead(verb: str, typed: str) -> None:
+    """Invoke takes what follows a verb with a positional for its value, `--help` included."""
+    if typed in ("--help", "-h"):
+        finish(process.attach((sys.executable, "-m", "invoke", "--help", verb), quiet=True))
+        raise Exit(code=0)
+
+
+def nothing_to_do(one: Wanted, snapshot: Snapshot) -> bool:
+    """Whether a requirement is met already, said aloud."""
+    told = already_there(one, snapshot.lab.clone.docker)
+    if told:
+        output.say(f"{told}; nothing to do.")
+    return bool(told)
+
+
+@lab_task(
+    package="the package, or several in one argument",
+    system="system packages instead",
+    no_live="leave the running lab as it is",
+    no_build="change the requirement files only; the next `up` builds",
+)
+def remove_package(
+    c: Context,  # noqa: ARG001
+    package: str,
+    system: bool = False,
+    no_live: bool = False,
+    no_build: bool = False,
+) -> None:
+    """Remove a package, with what only it needed."""
+    help_instead("remove-package", package)
+    wanted = debian_names(package) if system else names_to_remove(package)
+    options = Options(live=not no_live, build=not no_build)
+    with alone("remove-package") as settings:
+        snapshot = ready_to_install(take_snapshot(settings))
+        docker = settings.clone.docker
+        phases = Phases()
+        if system:
+            there = system_packages(docker)
+            refuse_absent(wanted, there, "docker/apt.txt")
+            rest = [one for one in there if one not in wanted]
+            report(snapshot, set_system_packages(snapshot, rest, options, phases), phases)
+            return
+        refuse_unasked(snapshot, wanted)
+        report(snapshot, remove_packages(snapshot, wanted, options, phases), phases)
+        for kept in (one for one in wanted if one in locked_pins(docker) and not process.is_dry()):
+            others = ", ".join(needed_by(kept, in_image(snapshot))) or "another package"
+            output.say(f"{kept} stays in the image: {others} needs it.")
+
+
+def refuse_absent(names: Sequence[str], there: Sequence[str], where: str) -> None:
+    absent = [name for name in names if name not in there]
+    if absent:
+        raise LabError(
+            f"{', '.join(absent)}: not in {where}",
+            fix="invoke packages (shows what was asked for)",
+            code=Code.PACKAGE_UNKNOWN,
+        )
+
+
+def report(snapshot: Snapshot, changed: Changed, phases: Phases) -> None:
+    """What changed, where, and how long each phase took."""
+    if process.is_dry():
+        return
+    if changed.rows:
+        show_difference(changed.rows)
+    seconds = [f"{taken:.1f} s" for taken in phases.seconds.values()]
+    output.table(list(phases.seconds), [seconds], title="phases", numbers=True)
+    if changed.removed:
+        output.say(f"Removed: {', '.join(changed.removed)}.")
+    added = any(now for _, _, now in changed.rows)
+    if changed.live and added:
+        output.say("In the running lab now. A kernel that has a module loaded keeps the old one.")
+    elif changed.live:
+        output.say("Gone from the running lab now. A kernel keeps what it has loaded.")
+    if not changed.built:
+        output.say("The image is as it was: the next `invoke up` builds it.")
+    elif services_to_recreate(snapshot.lab, snapshot):
+        output.say("The image is rebuilt: the next `invoke up` starts the lab from it.")
+
+
+def show_difference(rows: Sequence[tuple[str, str, str]]) -> None:
+    cells = [(name, before or "-", now or "-") for name, before, now in rows]
+    output.table(("package", "before", "now"), cells)
+
+
+@lab_task(json_="as JSON, for programs")
+def show_packages(c: Context, json_: bool = False) -> None:  # noqa: ARG001
+    """Show what is asked for, locked, built and running."""
+    snapshot = read_lab()
+    clone = snapshot.lab.clone
+    rows = overview_rows(clone, in_image(snapshot), in_lab(snapshot))
+    if json_:
+        output.say(json.dumps(rows, indent=2))
+        return
+    cells = [[row[heading] for heading in HEADINGS] for row in rows]
+    output.table(HEADINGS, cells, title=snapshot.lab.project)
+    for problem in stale_locks(clone.docker):
+        output.say(f"{problem}: invoke lock")
+
+
+@lab_task(yes="do not ask")
+def capture(c: Context, yes: bool = False) -> None:  # noqa: ARG001
+    """Keep what was installed by hand in the running lab."""
+    with alone("capture") as settings:
+        snapshot = ready_to_install(take_snapshot(settings))
+        require_up(snapshot)
+        running, image = in_lab(snapshot), in_image(snapshot)
+        names = installed_by_hand(running, image)
+        if not names:
+            output.say("Nothing was installed by hand.")
+            return
+        found = requirements_by_hand(running, names)
+        versions = ", ".join(f"{name} {running[name].version}" for name in names)
+        output.say(f"Installed by hand: {versions}")
+        wanted = parse_requirements(" ".join(found.values()), settings.clone)
+        refusal = LabError("nothing was added", fix="invoke capture --yes", code=Code.CONSENT)
+        question = f"Add {', '.join(found)} for good?"
+        if not agreed(yes, question, "Nothing was added.", refusal):
+            return
+        phases = Phases()
+        hold = {name: running[name].version for name in names if not running[name].url}
+        changed = add_packages(snapshot, wanted, Options(), phases, hold)
+        report(snapshot, changed, phases)
+
+
+@lab_task(
+    check="only say whether a lock is stale; needs no engine",
+    all_="also the base's locks, TensorBoard's and the tools'",
+)
+def lock(c: Context, check: bool = False, all_: bool = False) -> None:  # noqa: ARG001
+    """Bring the locks up to date, and show what moved."""
+    if check:
+        clone = find_clone()
+        problems = [*stale_locks(clone.docker), *stale_tools(clone)]
+        if problems:
+            raise stale_lock_failure(problems)
+        output.say("Every lock holds what was asked for.")
+        return
+    with alone("lock") as settings:
+        snapshot = ready_to_install(take_snapshot(settings))
+        phases = Phases()
+        report(snapshot, refresh_locks(snapshot, all_, phases), phases)
+        if all_:
+            show_difference(refresh_tools(settings.clone))

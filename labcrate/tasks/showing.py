@@ -1,0 +1,130 @@
+"""status, doctor, url, open, logs: what there is to see; none of them changes anything."""
+
+from __future__ import annotations
+
+import json
+import time
+import webbrowser
+from collections.abc import Mapping, Sequence
+
+from invoke import Context, Exit
+
+from labcrate import output
+from labcrate.clone.place import find_clone
+from labcrate.clone.ports import is_loopback
+from labcrate.doctor.examine import diagnose
+from labcrate.doctor.findings import as_json, has_errors, show_findings, summarise
+from labcrate.errors import Code
+from labcrate.gpu.decide import as_started, running_choice
+from labcrate.lab.compose import links
+from labcrate.lab.notices import notices
+from labcrate.lab.snapshot import Snapshot
+from labcrate.tasks.base import finish, lab_task, read_lab, require_up
+
+
+@lab_task(json_="as JSON, for programs")
+def status(c: Context, json_: bool = False) -> None:  # noqa: ARG001
+    """Show what runs, since when, and where."""
+    snapshot = read_lab()
+    services = service_rows(snapshot)
+    choice = running_choice(snapshot)
+    devices = list(choice.devices) if choice else []
+    told = notices(snapshot.containers.values())
+    stale = snapshot.stale()
+    if json_:
+        payload = {
+            "project": snapshot.lab.project,
+            "stale": bool(stale),
+            "services": services,
+            "notices": told,
+            "gpu": devices,
+            "torch_backend": snapshot.lab.torch_backend,
+        }
+        output.say(json.dumps(payload, indent=2))
+        return
+    headings = ("service", "state", "health", "since", "address")
+    rows = [
+        (name, row["state"], row["health"], row["status"], row["url"])
+        for name, row in services.items()
+    ]
+    output.table(headings, rows, title=snapshot.lab.project, whole=("address",))
+    if devices:
+        output.say(f"JupyterLab has the GPU: {', '.join(devices)}")
+    if stale:
+        output.say(f"Not up to date: {', '.join(stale)}. The next `invoke up` builds it.")
+    show_notices(told)
+
+
+def service_rows(snapshot: Snapshot) -> dict[str, dict[str, str]]:
+    """Each service of the model, the owner's too: state, health, since when, where."""
+    addresses = links(snapshot.model)
+    rows = {}
+    for name in snapshot.model.services:
+        one = snapshot.containers.get(name)
+        rows[name] = {
+            "state": one.state if one else "down",
+            "health": one.health if one else "",
+            "status": one.status if one else "",
+            "url": addresses.get(name, ""),
+        }
+    return rows
+
+
+def show_notices(told: Sequence[str]) -> None:
+    """What happened to the containers while nobody looked."""
+    for notice in told:
+        output.say(f"  note: {notice}")
+
+
+def report_links(found: Mapping[str, str]) -> None:
+    for name, address in found.items():
+        output.row(name, address)
+
+
+def warn_of_others(bind_address: str) -> None:
+    """Say it where other machines can reach JupyterLab."""
+    if not is_loopback(bind_address):
+        output.say(
+            f"  BIND_ADDRESS={bind_address}: other machines can reach JupyterLab, "
+            "unencrypted; the token is its only lock."
+        )
+
+
+@lab_task(json_="as JSON, for programs")
+def doctor(c: Context, json_: bool = False) -> None:  # noqa: ARG001
+    """Say what is wrong with machine, engine and lab, and the fix."""
+    started = time.monotonic()
+    findings = diagnose(find_clone())
+    if json_:
+        output.say(json.dumps(as_json(findings), indent=2))
+    else:
+        show_findings(findings)
+        output.seconds(summarise(findings), time.monotonic() - started)
+    if has_errors(findings):
+        raise Exit(code=Code.FINDINGS)
+
+
+@lab_task()
+def url(c: Context) -> None:  # noqa: ARG001
+    """Print the links, JupyterLab's with its token."""
+    snapshot = read_lab()
+    report_links(links(snapshot.model, snapshot.settings.jupyter_token))
+    warn_of_others(snapshot.settings.bind_address)
+
+
+@lab_task()
+def open_(c: Context) -> None:  # noqa: ARG001
+    """Open JupyterLab and the other services in the browser."""
+    snapshot = read_lab()
+    require_up(snapshot)
+    for address in links(snapshot.model, snapshot.settings.jupyter_token).values():
+        webbrowser.open(address)
+
+
+@lab_task(service="one of the lab's services; all by default", follow="as they come")
+def logs(c: Context, service: str = "", follow: bool = False) -> None:  # noqa: ARG001
+    """Show the services' logs."""
+    snapshot = read_lab()
+    names = [snapshot.model.require_service(service)] if service else []
+    options = ["--follow"] if follow else []
+    finish(as_started(snapshot).attach("logs", *options, *names))

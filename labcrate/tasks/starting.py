@@ -1,0 +1,211 @@
+"""setup, build, up, down: the lab comes and goes."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from invoke import Context
+
+from labcrate import output, process
+from labcrate.clone.fresh import ensure_env_file, ensure_folders, refresh_package_settings
+from labcrate.clone.lock import refuse_read_only
+from labcrate.clone.place import find_clone
+from labcrate.clone.settings import load, raise_problems
+from labcrate.engine.base_image import ensure_base_image
+from labcrate.engine.engine import find_engine, require_engine
+from labcrate.engine.install import ensure_engine
+from labcrate.errors import Code, LabError
+from labcrate.gpu.decide import Decision, decide, gpu_refused
+from labcrate.gpu.record import is_proven, remember_proof
+from labcrate.lab.compose import JUPYTER, Lab, links
+from labcrate.lab.images import build_images, drop_superseded, provide_parts
+from labcrate.lab.jupyter import busy_kernels, token_opens
+from labcrate.lab.lifecycle import (
+    last_logs,
+    look_again,
+    services_to_recreate,
+    start_services,
+    stop_services,
+)
+from labcrate.lab.notices import notices, unhealthy, watch
+from labcrate.lab.snapshot import Snapshot, taken_ports
+from labcrate.smoke.prove import prove_quickly
+from labcrate.tasks.base import alone, asker, lab_task, read_lab_and_engine
+from labcrate.tasks.showing import report_links, show_notices, warn_of_others
+
+
+@lab_task(yes="do not ask before installing or building")
+def setup(c: Context, yes: bool = False) -> None:  # noqa: ARG001
+    """Make this machine ready: .env, folders, engine, base image."""
+    confirm = asker(yes)
+    clone = find_clone()
+    refuse_read_only(clone)
+    # The engine first: as it starts, labs of other clones come back and take their ports again.
+    ensure_engine(confirm)
+    ensure_env_file(clone)
+    if process.is_dry() and not clone.env_file.exists():
+        output.say("This dry run ends here: the next steps read the new .env.")
+        return
+    settings = load(clone)
+    ensure_folders(settings)
+    refresh_package_settings(settings)
+    provide_parts(clone)
+    ensure_base_image(settings, confirm)
+    output.say("Ready. Next: invoke up")
+
+
+@lab_task()
+def build(c: Context) -> None:  # noqa: ARG001
+    """Build the images, as far as something changed."""
+    with alone("build") as settings:
+        engine, snapshot = read_lab_and_engine(settings)
+        decision = decide(snapshot, engine)
+        output.row("gpu", decision.choice.line)
+        if not build_stale(decision.lab, snapshot, decision.build.reason):
+            output.say("  images       up to date; nothing was built")
+
+
+@lab_task(
+    no_build="start with the images as they are",
+    gpu="auto (one where the engine offers it), on (or fail), off; wins over GPU= in .env",
+    force="replace running services although kernels are busy",
+)
+def up(
+    c: Context,  # noqa: ARG001
+    no_build: bool = False,
+    gpu: str = "",
+    force: bool = False,
+) -> None:
+    """Start the lab and wait until it answers."""
+    with alone("up") as settings:
+        engine, snapshot = read_lab_and_engine(settings)
+        decision = decide(snapshot, engine, gpu)
+        output.row("gpu", decision.choice.line)
+        raise_problems(list(taken_ports(snapshot)))
+        ensure_folders(settings, quiet=True)
+        built = not no_build and build_stale(decision.lab, snapshot, decision.build.reason)
+        tell_recreated(decision.lab, snapshot, force)
+        decision, snapshot = start_proven(decision, snapshot)
+        if built:
+            drop_superseded(settings.project)
+    announce(decision, snapshot)
+
+
+def build_stale(lab: Lab, snapshot: Snapshot, why: str) -> bool:
+    """Build what changed, if anything did; whether something was built."""
+    services = snapshot.stale(lab)
+    if not services:
+        return False
+    if JUPYTER in services:
+        output.row("pytorch", f"{lab.torch_backend}: {why}")
+    refresh_package_settings(lab.settings, quiet=True)
+    taken = build_images(lab, snapshot.model, services)
+    if not process.is_dry():
+        output.seconds("built", taken)
+    return True
+
+
+def tell_recreated(lab: Lab, snapshot: Snapshot, force: bool) -> None:
+    """Say which running services `up` will replace, and spare kernels that compute."""
+    names = services_to_recreate(lab, snapshot)
+    if not names:
+        return
+    busy = busy_kernels(snapshot) if JUPYTER in names else []
+    if busy and not force:
+        raise LabError(
+            f"`up` would replace {' and '.join(names)}, and kernels are busy: {', '.join(busy)}",
+            fix="wait for them, or lose what they compute: invoke up --force",
+            code=Code.BUSY,
+        )
+    output.say(f"Replacing {' and '.join(names)}: the image or the settings changed.")
+
+
+def start_proven(decision: Decision, before: Snapshot) -> tuple[Decision, Snapshot]:
+    """Up, and with a GPU sure that it computes; `auto` goes on without it, and says so."""
+    lab = decision.lab
+    try:
+        after = start(lab, before)
+        if lab.overlays:
+            require_proof(decision, after)
+    except LabError as error:
+        broken = error.code in (Code.GPU_NOT_OFFERED, Code.GPU_PROOF)
+        if decision.mode == "on" or not broken:
+            raise
+        output.say(f"{error.problem}\nThe lab goes on on the CPU.")
+        after = start(replace(lab, overlays=()), before)
+        remember_proof(lab.clone, container_id(after), decision.stamp, error.problem)
+        return decision.without_gpu(error.problem, error.fix), after
+    return decision, after
+
+
+def require_proof(decision: Decision, snapshot: Snapshot) -> None:
+    """A kernel ran on the GPU of the lab that was just started, now or before."""
+    clone, ident = decision.lab.clone, container_id(snapshot)
+    if process.is_dry() or is_proven(clone, ident):
+        return
+    seconds, cause = prove_quickly(decision.lab)
+    remember_proof(clone, ident, decision.stamp, cause)
+    if cause:
+        raise LabError(
+            f"the GPU is there and does not work: {cause}",
+            fix="`invoke doctor` looks for the cause, and `nox -s gpu_smoke` shows all of it",
+            code=Code.GPU_PROOF,
+        )
+    output.seconds("the GPU computes", seconds)
+
+
+def container_id(snapshot: Snapshot) -> str:
+    return snapshot.jupyter.id if snapshot.jupyter else ""
+
+
+def start(lab: Lab, before: Snapshot) -> Snapshot:
+    """Up, and sure that the token in .env is the one that opens the door."""
+    started = time.monotonic()
+    done = start_services(lab)
+    if process.is_dry():
+        return before
+    if not done.ok:
+        logs = last_logs(lab)
+        raise gpu_refused(lab, done.text) or unhealthy(watch(lab.project), done.text, logs)
+    after = look_again(before)
+    if ids_of(after) != ids_of(before):
+        output.seconds("up", time.monotonic() - started)
+    elif token_opens(after):
+        output.seconds("already up; nothing was touched", time.monotonic() - started)
+    else:
+        # Compose does not compare the content of secrets.
+        output.say("The token in .env changed: JupyterLab is restarted.")
+        lab.attach("up", "--detach", "--wait", "--no-build", "--force-recreate", JUPYTER)
+        after = look_again(before)
+    return after
+
+
+def ids_of(snapshot: Snapshot) -> set[tuple[str, str]]:
+    """Which containers run: another id, or another state, is something that `up` touched."""
+    return {(one.id, one.state) for one in snapshot.containers.values()}
+
+
+def announce(decision: Decision, snapshot: Snapshot) -> None:
+    """The last lines of `up`: where, on what, the first notebook, and how to stop."""
+    settings = snapshot.settings
+    found = links(snapshot.model, settings.jupyter_token)
+    show_notices(notices(snapshot.containers.values()))
+    report_links(found)
+    first = settings.root_dir / "notebooks" / "01-quickstart.ipynb"
+    if JUPYTER in found and first.exists():
+        tree = found[JUPYTER].replace("lab?", f"lab/tree/notebooks/{first.name}?")
+        output.row("first steps", tree)
+    warn_of_others(settings.bind_address)
+    output.row("gpu", decision.choice.line)
+    if decision.choice.fix:
+        output.row("", f"to use a GPU: {decision.choice.fix}")
+    output.row("stop", "invoke down")
+
+
+@lab_task()
+def down(c: Context) -> None:  # noqa: ARG001
+    """Stop the lab; your files, .env and caches stay."""
+    with alone("down") as settings:
+        require_engine(find_engine())
+        stop_services(Lab(settings=settings))

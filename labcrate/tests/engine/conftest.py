@@ -1,0 +1,91 @@
+"""A lab of the tests' own, on the real engine: a clone, its settings, its containers."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from clone import ROOT, Lab, copy_tree, said
+from faultlog import happened, pytest_runtest_makereport
+from machine import Machine, base_image, start_machine
+
+from labcrate.clone import env_file, ports
+
+__all__ = ["ROOT", "Lab", "happened", "pytest_runtest_makereport", "said"]
+
+AWKWARD = "lab tést (1)"
+"""A folder name with a space, a letter beyond ASCII and brackets: people have such folders."""
+
+
+def share_base(clone: Path) -> None:
+    """Build on the base image and the wheels that this checkout has, so that layers are shared.
+
+    The ports are drawn below those that the kernel hands out: labs that others start on the same
+    engine at the same time take the first free ones.
+    """
+    own = env_file.read_env(ROOT / ".env") if (ROOT / ".env").exists() else {}
+    jupyter = ports.free_port(random.randrange(20_000, 32_000), set())
+    values = {"JUPYTER_PORT": str(jupyter)}
+    values["TENSORBOARD_PORT"] = str(ports.free_port(jupyter + 1, set()))
+    values |= {name: own[name] for name in ("BASE_IMAGE", "HOST_WHEELS") if own.get(name)}
+    (clone / ".env").touch(mode=0o600)
+    (clone / ".env").write_text(env_file.fill((clone / ".env.example").read_text(), values))
+
+
+def make_lab(folder: Path) -> Lab:
+    folder.mkdir(parents=True)
+    # Above it pytest's own folders are closed to others, and the lab's user is another.
+    lab = Lab(root=copy_tree(folder))
+    share_base(folder)
+    lab.invoke("setup", "--yes")
+    return lab
+
+
+def remove_lab(lab: Lab) -> None:
+    lab.invoke("clean", "--all", "--yes", check=False)
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """One lab for the whole run, up; tests leave it up."""
+    made = make_lab(tmp_path_factory.mktemp("labs") / AWKWARD)
+    try:
+        made.invoke("up")
+        yield made
+    finally:
+        # Also where `up` failed: it leaves containers that were made and not started.
+        remove_lab(made)
+
+
+@pytest.fixture
+def up_lab(lab: Lab) -> Lab:
+    """The session's lab, up whatever the test before it did."""
+    if (
+        not lab.container()
+        or "running"
+        not in lab.docker("inspect", "--format", "{{.State.Status}}", lab.container()).stdout
+    ):
+        lab.invoke("up")
+    return lab
+
+
+@pytest.fixture
+def up(machine: Machine) -> Machine:
+    """The machine with the lab up, and a file of the user's in it."""
+    machine.bring_up()
+    return machine
+
+
+@pytest.fixture(scope="session")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """One machine for the whole run: two minutes to make, and each module sets it up anew."""
+    made = start_machine(base_image(), tmp_path_factory.mktemp("machine"))
+    try:
+        yield made
+    finally:
+        subprocess.run(
+            ["docker", "rm", "--force", "--volumes", made.name], check=True, capture_output=True
+        )

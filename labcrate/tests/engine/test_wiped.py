@@ -1,0 +1,94 @@
+"""`clean --all` on a machine whose engine nobody else uses: what is left on its disk.
+
+The last module by its name: the others' lab on that machine goes.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+
+import pytest
+from clone import said
+from faultlog import Happened, told
+from machine import Machine
+
+from labcrate.clean.records import UNITS
+from labcrate.errors import Code
+
+
+@pytest.mark.fault("clean --all beside another project's build cache, and what it says came back")
+def test_clean_all_leaves_nothing_and_says_the_truth(up: Machine, happened: Happened) -> None:
+    """Before the last test, as it takes the lab away."""
+    base = up.sh("grep ^BASE_IMAGE= .env").strip().partition("=")[2]
+    up.sh(
+        "mkdir -p /root/foreign && cd /root/foreign && echo foreign > data && "
+        f'printf \'FROM {base}\\nRUN echo ": labcrate;" > /f\\nCOPY data /opt/lab/data\\n'
+        "WORKDIR /lab/other\\n' > Dockerfile && docker build -q -t foreign ."
+    )
+    before = foreign_cache(up)
+    assert len(before) == 3, before
+    held = disk(up)
+    done = up.invoke("clean", "--all", "--yes")
+    told_ = re.search(r"; ([\d.]+) (\w+) came back", done.stdout)
+    assert told_, said(done)
+    claimed = float(told_[1]) * UNITS[told_[2]]
+    truth = held - disk(up)
+    # Whatever else writes to that disk meanwhile counts, too: not to the byte, but no invention.
+    assert abs(claimed - truth) < 0.1 * truth, f"said {claimed}, really {truth}: {said(done)}"
+    # Built on the lab's base, the other project's image inherits its label, and is not the lab's.
+    foreign = up.sh("docker image ls -q foreign").split()
+    assert up.labelled() == {"images": foreign[0]}, said(done)
+    up.sh("docker image rm foreign")
+    assert "labcrate" not in up.sh("docker buildx du --verbose | grep -v ': labcrate;\" > /f'")
+    assert foreign_cache(up) == before
+    up.sh("docker buildx prune --force --all")
+    assert up.nothing_lost()
+    again = up.invoke("up", check=False)
+    assert again.returncode == Code.BASE_IMAGE
+    assert "fix: invoke setup up" in said(again)
+    happened(
+        f"nothing of the lab is left; it said {told_[1]} {told_[2]}, the disk got back "
+        f"{truth / 1e6:.1f} MB; the other project's cache is as it was"
+    )
+    happened(f"`up` after it: {told(again)}")
+
+
+def layers(machine: Machine) -> set[str]:
+    """The layers on the engine's disk, whoever needs them."""
+    return set(machine.sh("ls /var/lib/docker/image/overlay2/layerdb/sha256").split())
+
+
+def disk(machine: Machine) -> int:
+    """Bytes on the disk of the engine's folder, without what running containers show of them."""
+    folders = "overlay2 volumes image buildkit containers"
+    return int(machine.sh(f"cd /var/lib/docker && du -scxB1 {folders} | tail -1").split()[0])
+
+
+def foreign_cache(machine: Machine) -> list[str]:
+    """The ids of the build records of the other project's three steps."""
+    blocks = machine.sh("docker buildx du --verbose").split("\n\n")
+    tempting = ('labcrate;" > /f', "/opt/lab/data", "/lab/other")
+    mine = [block for block in blocks if any(mark in block for mark in tempting)]
+    return sorted(block.split()[1] for block in mine)
+
+
+@pytest.mark.fault("SIGKILL in the middle of clean --all")
+def test_killed_clean_can_be_repeated_and_leaves_nothing(
+    machine: Machine, happened: Happened
+) -> None:
+    """The last test here: SIGKILL in the middle of `clean --all`, and then a whole one."""
+    before = layers(machine)
+    machine.bring_up()
+    assert layers(machine) > before
+    child = machine.start("clean", "--all", "--yes")
+    time.sleep(1.2)
+    machine.sh("pkill -KILL -f 'invoke clean'", check=False)
+    child.communicate(timeout=60)
+    done = machine.invoke("clean", "--all", "--yes")
+    assert machine.labelled() == {}, said(done)
+    assert "labcrate" not in machine.sh("docker buildx du --verbose")
+    assert layers(machine) <= before, "layers stay on the disk that no image and no record needs"
+    assert machine.nothing_lost()
+    assert machine.run("test", "-f", ".env").returncode == 0
+    happened("`clean --all` again leaves nothing; .env and notebooks stay")

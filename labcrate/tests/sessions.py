@@ -1,0 +1,95 @@
+"""Nox sessions for those who change the machinery; an owner's copy of the template has none."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import nox
+
+PYTHON = (sys.executable, "-m")
+CONFIG = "labcrate/pyproject.toml"
+PYTEST = (*PYTHON, "pytest", "-c", CONFIG)
+HERE = Path("labcrate", "tests")
+DOCS = Path("labcrate", "docs")
+REPORTS = Path("reports")
+CHROMIUM = ("chromium", "chromium-driver")
+
+
+def run_all(session: nox.Session) -> None:
+    """Unit, Compose and engine tests, on the engine that `invoke setup` made ready."""
+    browser = [] if chromium(session) else ["-m", "not browser"]
+    REPORTS.mkdir(exist_ok=True)
+    junit = f"--junitxml={REPORTS / 'tests.xml'}"
+    session.run(*PYTEST, junit, *browser, *(session.posargs or [str(HERE)]))
+
+
+def chromium(session: nox.Session) -> bool:
+    """Whether the browser tests can run. In CI they must, so the browser is installed there."""
+    if all(shutil.which(name) for name in ("chromium", "chromedriver")):
+        return True
+    if not os.environ.get("CI"):
+        session.warn("no chromium and chromedriver here: the browser tests are left out")
+        return False
+    sudo = [] if os.geteuid() == 0 else ["sudo"]
+    session.run(*sudo, "apt-get", "update", "--quiet=2", external=True)
+    install = ("apt-get", "install", "--quiet=2", "--yes", "--no-install-recommends")
+    session.run(*sudo, *install, *CHROMIUM, external=True, silent=True)
+    return True
+
+
+@nox.session(default=False)
+def unit(session: nox.Session) -> None:
+    """The tests that need no engine, in seconds, with the branch coverage of the machinery."""
+    quick = [str(HERE / "unit"), str(HERE / "compose")]
+    config = f"--rcfile={CONFIG}"
+    session.run(*PYTHON, "coverage", "run", config, "-m", *PYTEST[2:], *quick, *session.posargs)
+    if not session.posargs:
+        session.run(*PYTHON, "coverage", "report", config)
+
+
+@nox.session(default=False)
+def lint(session: nox.Session) -> None:
+    """Formatting, lint and types; the workflows' syntax, pins and permissions."""
+    session.run(*PYTHON, "ruff", "check", ".")
+    session.run(*PYTHON, "ruff", "format", "--check", ".")
+    session.run(*PYTHON, "mypy", f"--config-file={CONFIG}")
+    zizmor = str(Path(sys.executable).with_name("zizmor"))
+    session.run(zizmor, "--offline", "--quiet", ".github", external=True)
+
+
+@nox.session(default=False)
+def bench(session: nox.Session) -> None:
+    """Adding a package against one pip line; writes docs/packages.md. Some minutes."""
+    session.run(*PYTHON, "invoke", "setup")
+    session.run(sys.executable, str(HERE / "bench" / "add_package.py"), *session.posargs)
+
+
+@nox.session(default=False)
+def faults(session: nox.Session) -> None:
+    """Every fault and attack on the real engine; writes docs/faults.md."""
+    account(session, DOCS / "faults.md", "fault", "attack")
+
+
+@nox.session(default=False)
+def load(session: nox.Session) -> None:
+    """Fifty kernels, a thousand runs, a hundred cycles of up and down; writes docs/load.md."""
+    session.env["LAB_LOAD"] = "whole"
+    account(session, DOCS / "load.md", "load")
+
+
+def account(session: nox.Session, page: Path, *kinds: str) -> None:
+    """Run the tests of these kinds; a page is written only of a whole run that passed."""
+    (REPORTS / "faults.json").unlink(missing_ok=True)
+    wanted = ("-m", " or ".join(kinds))
+    session.run(*PYTEST, str(HERE / "engine"), *wanted, *session.posargs)
+    text = session.run(*PYTHON, "faultlog", *kinds, silent=True, env={"PYTHONPATH": str(HERE)})
+    page.write_text(str(text), encoding="utf-8")
+
+
+@nox.session(default=False)
+def mutations(session: nox.Session) -> None:
+    """Take each protection out and see its test fail; writes docs/mutations.md."""
+    session.run(*PYTHON, "mutations", *session.posargs, env={"PYTHONPATH": str(HERE)})

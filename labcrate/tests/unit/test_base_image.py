@@ -1,0 +1,125 @@
+"""The base image: here, from its registry, or built from the distribution's own packages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from double import Double
+
+from labcrate import environment, labels, process
+from labcrate.clone.env_file import read_env
+from labcrate.clone.settings import Settings
+from labcrate.engine import base_image as room
+from labcrate.engine.base_image import ensure_base_image, local_base
+from labcrate.errors import Code, LabError
+
+DEBIAN = {"ID": "debian", "VERSION_CODENAME": "bookworm"}
+UBUNTU = {"ID": "ubuntu", "VERSION_CODENAME": "noble"}
+SOURCES = "deb http://m.example/debian bookworm main\ndeb http://m.example/ubuntu noble main\n"
+
+
+def yes(_question: str) -> bool:
+    return True
+
+
+@pytest.fixture
+def host(monkeypatch: pytest.MonkeyPatch, double: Double) -> Double:
+    """A Debian host for root, with mmdebstrap; no registry answers and no image is here."""
+    monkeypatch.setattr(environment, "is_root", lambda: True)
+    monkeypatch.setattr(environment, "command_path", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(room, "read_os_release", lambda: DEBIAN)
+    monkeypatch.setattr(room, "read_apt_sources", lambda: SOURCES)
+    double.expect("docker", "image", "inspect", returncode=1)
+    double.expect("docker", "pull", returncode=1, stderr="dial tcp: no route to host")
+    double.expect("mmdebstrap").expect("docker", "import").expect("apt-get")
+    return double
+
+
+def test_an_image_that_is_here_is_used(settings: Settings, host: Double) -> None:
+    host.expect("docker", "image", "inspect")
+    ensure_base_image(settings, lambda _: False)
+    assert len(host.calls) == 1
+
+
+def test_a_registry_that_answers_gives_it(
+    settings: Settings, host: Double, capsys: pytest.CaptureFixture[str]
+) -> None:
+    host.expect("docker", "pull")
+    ensure_base_image(settings, lambda _: False)
+    assert "pulled: debian:trixie-slim" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("said", ["manifest unknown", "pull access denied", "toomanyrequests"])
+def test_a_registry_that_refuses_is_no_missing_network(
+    settings: Settings, host: Double, said: str
+) -> None:
+    host.expect("docker", "pull", returncode=1, stderr=said)
+    with pytest.raises(LabError, match=said) as caught:
+        ensure_base_image(settings, yes)
+    assert caught.value.code is Code.BASE_IMAGE
+    assert not host.called("mmdebstrap")
+
+
+def test_without_a_registry_one_is_built_and_kept_in_env(settings: Settings, host: Double) -> None:
+    settings.clone.env_file.write_text("# mine\nBASE_IMAGE=debian:trixie-slim\n")
+    ensure_base_image(settings, yes)
+    (made,) = host.called("mmdebstrap")
+    assert (made[1], made[4], made[6]) == ("--mode=root", "trixie", "http://m.example/debian")
+    (imported,) = host.called("docker", "import")
+    assert f"LABEL {labels.PROJECT}=lab-test-1" in imported
+    assert read_env(settings.clone.env_file)["BASE_IMAGE"] == "lab-test-1/debian:trixie"
+    assert not Path(made[5]).parent.exists()
+
+
+def test_building_one_is_asked_first(settings: Settings, host: Double) -> None:
+    with pytest.raises(LabError) as caught:
+        ensure_base_image(settings, lambda _: False)
+    assert caught.value.code is Code.CONSENT
+    assert not host.called("mmdebstrap")
+
+
+def test_a_dry_run_keeps_nothing(settings: Settings, host: Double) -> None:
+    with process.in_mode(process.Mode(dry=True)):
+        host.expect("docker", "pull", returncode=1)
+        ensure_base_image(settings, yes)
+    assert not settings.clone.env_file.exists()
+
+
+def test_the_tool_is_installed_where_it_is_missing(
+    settings: Settings, host: Double, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(environment, "command_path", lambda _: None)
+    room.build_base("x", "trixie", "http://m.example/debian", settings)
+    assert host.called("apt-get", "install", "mmdebstrap")
+
+
+def test_a_base_that_cannot_be_built_says_why(settings: Settings, host: Double) -> None:
+    host.expect("mmdebstrap", returncode=1, stdout="one\nE: no such suite\n")
+    with pytest.raises(LabError, match="no such suite") as caught:
+        room.build_base("x", "trixie", "http://m.example/debian", settings)
+    assert caught.value.code is Code.BASE_IMAGE
+
+
+@pytest.mark.parametrize(
+    ("release", "base"),
+    [
+        (DEBIAN, ("lab-test-1/debian:trixie", "trixie", "http://m.example/debian")),
+        (UBUNTU, ("lab-test-1/ubuntu:noble", "noble", "http://m.example/ubuntu")),
+    ],
+)
+@pytest.mark.usefixtures("host")
+def test_debian_gets_its_stable_and_others_their_own_release(
+    settings: Settings, release: dict[str, str], base: tuple[str, str, str]
+) -> None:
+    assert local_base(settings, release) == base
+
+
+@pytest.mark.usefixtures("host")
+@pytest.mark.parametrize("release", [{"ID": "fedora", "VERSION_CODENAME": "42"}, {}])
+def test_a_host_without_apt_needs_an_image_that_is_here(
+    settings: Settings, release: dict[str, str]
+) -> None:
+    with pytest.raises(LabError, match="no apt to build") as caught:
+        local_base(settings, release)
+    assert caught.value.code is Code.BASE_IMAGE

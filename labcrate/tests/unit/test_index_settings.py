@@ -1,0 +1,176 @@
+"""The host's package settings, turned into files for builds and the lab."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tomllib
+from configparser import ConfigParser
+from pathlib import Path
+
+import pytest
+from double import Double
+
+from labcrate import process
+from labcrate.clone import index_settings
+from labcrate.clone.index_settings import (
+    FILES,
+    PackageSettings,
+    ca_bundle,
+    has_package_settings,
+    package_settings,
+    parse_pip_config,
+    pip_conf,
+    put,
+    read_package_settings,
+    uv_toml,
+    without_login,
+    write_package_settings,
+)
+from labcrate.clone.place import Clone
+from labcrate.errors import Code, LabError
+
+LISTED = """global.extra-index-url='https://u:p@two.example/simple file:///opt/index'
+global.index-url='https://one.example/simple'
+global.trusted-host='one.example'
+install.find-links='/'
+:env:.timeout='60'
+download.cache='/x'
+"""
+OWNER = (os.getuid(), os.getgid())
+
+
+def test_pips_answer_is_read() -> None:
+    found = parse_pip_config(LISTED)
+    assert found["index-url"] == ["https://one.example/simple"]
+    assert "cache" not in found
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("global.index-url='https://file.example'", ":env:.index-url='https://env.example'"),
+        (":env:.index-url='https://env.example'", "global.index-url='https://file.example'"),
+    ],
+)
+def test_the_environment_wins_wherever_pip_prints_it(lines: tuple[str, str]) -> None:
+    assert parse_pip_config("\n".join(lines))["index-url"] == ["https://env.example"]
+
+
+def test_a_line_that_is_no_literal_is_left_out() -> None:
+    assert parse_pip_config("global.index-url=[1,\nnonsense\n") == {}
+
+
+def test_what_a_container_cannot_reach_is_named() -> None:
+    wanted = package_settings(parse_pip_config(LISTED), {})
+    assert wanted.extra == ("https://u:p@two.example/simple",)
+    assert wanted.unreachable == ("file:///opt/index",)
+    assert wanted.find_links == (Path("/"),)
+
+
+def test_find_links_on_a_server_are_out_of_reach_too() -> None:
+    wanted = package_settings({"find-links": ["https://one.example/wheels"]}, {})
+    assert (wanted.find_links, wanted.unreachable) == ((), ("https://one.example/wheels",))
+
+
+def test_uvs_own_variables_win() -> None:
+    environ = {"UV_DEFAULT_INDEX": "https://uv.example/simple"}
+    wanted = package_settings(parse_pip_config(LISTED), environ)
+    assert wanted.index == "https://uv.example/simple"
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_this_interpreters_pip_is_asked(double: Double, works: bool) -> None:
+    double.expect("pip", "config", "list", stdout=LISTED, returncode=0 if works else 1)
+    assert bool(read_package_settings().trusted) is works
+
+
+def test_both_forms_say_the_same() -> None:
+    wanted = PackageSettings(
+        index="https://one.example/simple",
+        extra=("https://u:p@two.example/simple",),
+        trusted=("one.example",),
+    )
+    uv = tomllib.loads(uv_toml(wanted, wheels=True))
+    assert uv["find-links"] == ["/wheels"]
+    assert uv["allow-insecure-host"] == ["one.example"]
+    assert [index.get("default", False) for index in uv["index"]] == [False, True]
+    pip = ConfigParser(interpolation=None)
+    pip.read_string(pip_conf(wanted, wheels=True))
+    assert pip["global"]["index-url"] == uv["index"][1]["url"]
+    assert pip["global"]["extra-index-url"] == uv["index"][0]["url"]
+    assert pip["global"]["find-links"] == "/wheels"
+
+
+def test_nothing_configured_names_no_index() -> None:
+    """The installers then use the public one by themselves."""
+    assert "index" not in tomllib.loads(uv_toml(PackageSettings(), wheels=False))
+    pip = ConfigParser(interpolation=None)
+    pip.read_string(pip_conf(PackageSettings(), wheels=False))
+    assert dict(pip["global"]) == {}
+
+
+def test_files_of_an_index_stay_cached_and_its_pages_are_soon_asked_for_again() -> None:
+    """Somebody may have uploaded what is about to be added."""
+    own = PackageSettings(index="https://one.example/simple", extra=("https://two.example/simple",))
+    found = tomllib.loads(uv_toml(own, wheels=False))["index"]
+    assert [index["cache-control"]["api"] for index in found] == ["max-age=60"] * 2
+    assert all("immutable" in index["cache-control"]["files"] for index in found)
+
+
+def test_the_bundle_is_the_one_the_host_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = tmp_path / "ca.pem"
+    bundle.write_bytes(b"own CA")
+    for name in ("PIP_CERT", "REQUESTS_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
+    assert ca_bundle() == b"own CA"
+    monkeypatch.setattr(index_settings, "CA_FALLBACKS", (str(bundle),))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "gone"))
+    assert len(ca_bundle()) >= len(b"own CA")
+
+
+def test_a_host_without_a_bundle_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "is_file", lambda _: False)
+    with pytest.raises(LabError) as caught:
+        ca_bundle()
+    assert caught.value.code is Code.INSTALL
+    assert "ca-certificates" in caught.value.fix
+
+
+def test_files_are_private_and_left_alone_when_right(tmp_path: Path) -> None:
+    path = tmp_path / "uv.toml"
+    assert put(path, b"one", OWNER)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    inode = path.stat().st_ino
+    assert not put(path, b"one", OWNER)
+    assert put(path, b"two", OWNER)
+    assert path.stat().st_ino == inode
+
+
+def test_the_files_come_into_the_clones_state(clone: Clone, double: Double) -> None:
+    double.expect("pip", "config", "list", stdout=LISTED)
+    assert not has_package_settings(clone)
+    with process.in_mode(process.Mode(dry=True)):
+        assert not write_package_settings(clone, OWNER, wheels=False)
+    assert not has_package_settings(clone)
+    assert write_package_settings(clone, OWNER, wheels=False)
+    assert has_package_settings(clone)
+    assert {path.name for path in clone.state.iterdir()} == {*FILES, "wheels"}
+    assert stat.S_IMODE(clone.state.stat().st_mode) == 0o711
+    assert not write_package_settings(clone, OWNER, wheels=False)
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("https://me:s3cret@host/simple", "https://***@host/simple"),
+        ("https://t0ken@host:8443/x", "https://***@host:8443/x"),
+        ("file:///srv/wheels", "file:///srv/wheels"),
+        ("https://host/a@b", "https://host/a@b"),
+    ],
+)
+def test_a_shown_address_has_no_login(address: str, shown: str) -> None:
+    assert without_login(address) == shown

@@ -1,0 +1,294 @@
+"""Making a host ready: the plan for a machine without an engine, and starting one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from double import Double
+
+from labcrate import environment, process
+from labcrate.engine import install as room
+from labcrate.engine.engine import Engine
+from labcrate.engine.install import (
+    Step,
+    act_on,
+    apt_mirror,
+    describe_engine,
+    ensure_engine,
+    install_engine,
+    install_plan,
+    read_apt_sources,
+    read_os_release,
+    start_engine,
+    sudo,
+)
+from labcrate.errors import Code, LabError
+
+DEB822 = """Types: deb
+URIs: http://mirror.example/debian
+Suites: bookworm bookworm-updates
+Types: deb
+URIs: http://mirror.example/debian-security
+Suites: bookworm-security
+"""
+DEBIAN_13 = {"ID": "debian", "VERSION_ID": "13"}
+
+
+@pytest.fixture
+def programs(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """The programs on PATH, for root on a host without systemd."""
+    found = {"docker", "dockerd", "sudo"}
+    monkeypatch.setattr(
+        environment, "command_path", lambda name: f"/usr/bin/{name}" if name in found else None
+    )
+    monkeypatch.setattr(environment, "is_root", lambda: True)
+    monkeypatch.setattr(room, "has_systemd", lambda: False)
+    monkeypatch.setattr(room, "_clear_stale_pid", lambda *_: None)
+    monkeypatch.setattr(room.time, "sleep", lambda _: None)
+    return found
+
+
+def engine_answers(double: Double, **more: Any) -> None:
+    info = {"ServerVersion": "28.5.2"}
+    double.expect("docker", "info", stdout=json.dumps(info), **more)
+    double.expect("docker", "compose", "version", stdout="2.40.3\n")
+    double.expect("docker", "context", "inspect", stdout="[]")
+
+
+def yes(_question: str) -> bool:
+    return True
+
+
+def no(_question: str) -> bool:
+    return False
+
+
+def test_mirror_is_the_hosts_own() -> None:
+    assert apt_mirror(DEB822, "debian") == "http://mirror.example/debian"
+    one_line = "deb [signed-by=/k] http://m.example/ubuntu noble main\n"
+    assert apt_mirror(one_line, "ubuntu") == "http://m.example/ubuntu"
+    assert apt_mirror(one_line, "debian") is None
+    assert apt_mirror("", "debian") is None
+
+
+@pytest.mark.parametrize(
+    ("release", "holds"),
+    [
+        ({"ID": "debian", "VERSION_ID": "12"}, "docker.io/forky"),
+        (DEBIAN_13, "docker-compose"),
+        ({"ID": "ubuntu", "VERSION_ID": "24.04"}, "docker-compose-v2"),
+    ],
+)
+def test_plans_name_the_distributions_packages(release: dict[str, str], holds: str) -> None:
+    plan = install_plan(release, "http://mirror.example/debian")
+    assert plan is not None
+    assert holds in " ".join(step.describe() for step in plan)
+    if release["VERSION_ID"] == "12":
+        assert any("Pin-Priority: 50" in step.text for step in plan)
+
+
+@pytest.mark.parametrize("release", [{"ID": "fedora"}, {"ID": "debian", "VERSION_ID": "11"}, {}])
+def test_no_plan_is_better_than_a_wrong_one(release: dict[str, str]) -> None:
+    assert install_plan(release, "http://mirror.example/debian") is None
+
+
+def test_debian_12_without_a_mirror_has_no_plan() -> None:
+    assert install_plan({"ID": "debian", "VERSION_ID": "12"}, None) is None
+
+
+def test_os_release_is_pythons_own_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room.platform, "freedesktop_os_release", lambda: {"ID": "debian"})
+    assert read_os_release() == {"ID": "debian"}
+
+    def none_there() -> dict[str, str]:
+        raise OSError
+
+    monkeypatch.setattr(room.platform, "freedesktop_os_release", none_there)
+    assert read_os_release() == {}
+
+
+def test_the_hosts_sources_are_read() -> None:
+    assert isinstance(read_apt_sources(), str)
+
+
+@pytest.mark.parametrize(
+    ("root", "has_sudo", "prefix"), [(True, False, ()), (False, True, ("sudo",))]
+)
+def test_root_needs_no_sudo(
+    programs: set[str],
+    monkeypatch: pytest.MonkeyPatch,
+    root: bool,
+    has_sudo: bool,
+    prefix: tuple[str, ...],
+) -> None:
+    monkeypatch.setattr(environment, "is_root", lambda: root)
+    if not has_sudo:
+        programs.remove("sudo")
+    assert sudo() == prefix
+
+
+def test_neither_root_nor_sudo_is_an_error(
+    programs: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(environment, "is_root", lambda: False)
+    programs.clear()
+    with pytest.raises(LabError) as caught:
+        sudo()
+    assert caught.value.code is Code.CONSENT
+
+
+@pytest.mark.usefixtures("programs")
+def test_a_step_is_a_command_or_a_file(double: Double) -> None:
+    given: list[str | None] = []
+    double.expect("tee", "/etc/x", does=lambda _, stdin: given.append(stdin))
+    double.expect("apt-get", "update", returncode=100, stdout="no network\n")
+    act_on(Step(path=Path("/etc/x"), text="hello"))
+    assert given == ["hello"]
+    with pytest.raises(LabError, match=r"this failed \(100\): apt-get update") as caught:
+        act_on(Step(argv=("apt-get", "update")))
+    assert caught.value.code is Code.INSTALL
+    assert Step(path=Path("/etc/x")).describe() == "write /etc/x"
+
+
+@pytest.mark.usefixtures("programs")
+def test_an_engine_is_started_and_waited_for(double: Double) -> None:
+    double.expect("dockerd")
+    times = iter((False, False, True))
+
+    def come_up(_argv: object, _stdin: object) -> None:
+        if next(times):
+            double.expect("docker", "info")
+
+    double.expect("docker", "info", returncode=1, does=come_up)
+    start_engine()
+    assert double.called("dockerd")
+    assert len(double.called("docker", "info")) == 4
+
+
+@pytest.mark.usefixtures("programs")
+@pytest.mark.parametrize(("systemd", "where"), [(True, "journalctl"), (False, "dockerd.log")])
+def test_an_engine_that_does_not_answer_names_its_log(
+    double: Double, monkeypatch: pytest.MonkeyPatch, systemd: bool, where: str
+) -> None:
+    monkeypatch.setattr(room, "DOCKERD_START_S", -1.0)
+    monkeypatch.setattr(room, "has_systemd", lambda: systemd)
+    double.expect("dockerd").expect("systemctl", "enable", "--now", "docker")
+    double.expect("docker", "info", returncode=1)
+    with pytest.raises(LabError) as caught:
+        start_engine()
+    assert (caught.value.code, where in caught.value.fix) == (Code.ENGINE_DOWN, True)
+    assert bool(double.called("systemctl")) is systemd
+
+
+def test_the_pid_file_of_a_daemon_that_was_killed_goes(double: Double, tmp_path: Path) -> None:
+    double.expect("rm", "-f")
+    path = tmp_path / "docker.pid"
+    room._clear_stale_pid(path, ())
+    assert double.calls == []
+    with subprocess.Popen(["true"]) as child:
+        child.wait()
+    path.write_text(str(child.pid))
+    room._clear_stale_pid(path, ("sudo",))
+    assert double.calls == [("sudo", "rm", "-f", str(path))]
+
+
+@pytest.mark.usefixtures("programs")
+def test_a_running_engine_is_left_alone(double: Double, capsys: pytest.CaptureFixture[str]) -> None:
+    engine_answers(double)
+    assert ensure_engine(no).version == (28, 5)
+    assert "already runs: Docker 28.5, Compose 2.40" in capsys.readouterr().out
+    assert len(double.calls) == 3
+
+
+@pytest.mark.usefixtures("programs")
+@pytest.mark.parametrize(
+    ("stderr", "host", "code"),
+    [
+        ("permission denied", "", Code.ENGINE_DENIED),
+        ("Cannot connect", "ssh://far", Code.ENGINE_DOWN),
+    ],
+)
+def test_what_setup_cannot_mend_is_reported(
+    double: Double, monkeypatch: pytest.MonkeyPatch, stderr: str, host: str, code: Code
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", host)
+    engine_answers(double, returncode=1, stderr=stderr)
+    with pytest.raises(LabError) as caught:
+        ensure_engine(yes)
+    assert caught.value.code is code
+    assert not double.called("dockerd")
+
+
+def stopped(double: Double) -> None:
+    """An engine that is installed and answers once it was started."""
+    engine_answers(double, returncode=1, stderr="Cannot connect")
+    double.expect("dockerd", does=lambda *_: engine_answers(double))
+
+
+@pytest.mark.usefixtures("programs")
+def test_a_stopped_engine_is_started_where_that_is_agreed(
+    double: Double, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stopped(double)
+    with pytest.raises(LabError) as caught:
+        ensure_engine(no)
+    assert caught.value.code is Code.CONSENT
+    assert ensure_engine(yes).compose == (2, 40)
+    assert "engine             started: Docker 28.5" in capsys.readouterr().out
+
+
+def test_a_missing_engine_is_installed_and_started(
+    programs: set[str],
+    double: Double,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    programs.remove("docker")
+    monkeypatch.setattr(room, "read_os_release", lambda: DEBIAN_13)
+    stopped(double)
+    double.expect("apt-get", "update")
+    double.expect("apt-get", "install", does=lambda *_: programs.add("docker"))
+    with pytest.raises(LabError, match="install the container engine") as caught:
+        ensure_engine(no)
+    assert caught.value.code is Code.CONSENT
+    ensure_engine(yes)
+    assert "installed and started: " in capsys.readouterr().out
+    assert not double.called("usermod")
+
+
+def test_an_ordinary_user_joins_the_engines_group(
+    programs: set[str], double: Double, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert programs
+    monkeypatch.setattr(environment, "is_root", lambda: False)
+    monkeypatch.setattr(room, "read_os_release", lambda: DEBIAN_13)
+    monkeypatch.setenv("USER", "ada")
+    double.expect("sudo", "apt-get").expect("sudo", "usermod")
+    install_engine(yes)
+    assert double.calls[-1] == ("sudo", "usermod", "-aG", "docker", "ada")
+
+
+@pytest.mark.usefixtures("programs")
+def test_an_unknown_distribution_installs_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "read_os_release", lambda: {"ID": "x", "PRETTY_NAME": "X Linux"})
+    with pytest.raises(LabError, match="no plan for X Linux") as caught:
+        install_engine(yes)
+    assert caught.value.code is Code.ENGINE_MISSING
+
+
+@pytest.mark.usefixtures("programs")
+def test_a_dry_run_ends_where_it_needs_the_engine(double: Double) -> None:
+    engine_answers(double, returncode=1, stderr="Cannot connect")
+    with process.in_mode(process.Mode(dry=True)), pytest.raises(LabError, match="dry run ends"):
+        ensure_engine(yes)
+    assert not double.called("dockerd")
+
+
+def test_an_engine_in_words() -> None:
+    engine = replace(Engine(), version=(28, 5), compose=(5, 0))
+    assert describe_engine(engine) == "Docker 28.5, Compose 5.0"

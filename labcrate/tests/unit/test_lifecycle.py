@@ -1,0 +1,92 @@
+"""Starting and stopping the lab, and what that replaces."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from double import Double
+
+from labcrate import labels
+from labcrate.clone.settings import Settings
+from labcrate.errors import Code, LabError
+from labcrate.lab.compose import Lab, parse_model
+from labcrate.lab.containers import Container
+from labcrate.lab.lifecycle import (
+    last_logs,
+    look_again,
+    services_to_recreate,
+    start_services,
+    stop_services,
+)
+from labcrate.lab.snapshot import Snapshot
+
+RECREATE = """ DRY-RUN MODE -  Container lab-test-1-jupyter-1  Recreate
+ DRY-RUN MODE -  Container lab-test-1-jupyter-1  Recreated
+ DRY-RUN MODE -  Container lab-test-1-tensorboard-1  Running
+"""
+
+
+def snapshot_of(settings: Settings, state: str = "running") -> Snapshot:
+    raw: dict[str, Any] = {"services": {"jupyter": {}, "own": {"container_name": "mine"}}}
+    jupyter = Container(id="1", name="lab-test-1-jupyter-1", state=state)
+    return Snapshot(
+        lab=Lab(settings=settings),
+        model=parse_model(raw),
+        containers={"jupyter": jupyter},
+        images={},
+    )
+
+
+def test_starting_waits_and_shows_none_of_composes_lines(
+    settings: Settings, double: Double, capsys: pytest.CaptureFixture[str]
+) -> None:
+    double.expect("docker", "compose", "up", stdout="Container x Started\n")
+    assert start_services(Lab(settings=settings)).stdout == "Container x Started"
+    (command,) = double.calls
+    assert {"--detach", "--wait", "--no-build"} <= set(command)
+    told = capsys.readouterr().out
+    assert told.startswith("$ docker compose up")
+    assert "Started" not in told
+
+
+def test_a_lab_that_does_not_stop_is_an_error(settings: Settings, double: Double) -> None:
+    double.expect("docker", "compose", "down", "--remove-orphans")
+    stop_services(Lab(settings=settings))
+    double.expect("docker", "compose", "down", stderr="in use", returncode=1)
+    with pytest.raises(LabError, match="in use") as caught:
+        stop_services(Lab(settings=settings))
+    assert caught.value.code is Code.UNHEALTHY
+
+
+@pytest.mark.parametrize(
+    ("state", "said", "names"),
+    [("running", RECREATE, ["jupyter"]), ("running", "", []), ("exited", RECREATE, [])],
+)
+def test_what_the_next_up_replaces(
+    settings: Settings, double: Double, state: str, said: str, names: list[str]
+) -> None:
+    """A container that ended loses nothing, so nothing is asked for it either."""
+    double.expect("docker", "compose", "--dry-run", "up", stderr=said)
+    snapshot = snapshot_of(settings, state)
+    assert services_to_recreate(snapshot.lab, snapshot) == names
+    assert len(double.calls) == (state == "running")
+
+
+def test_looking_again_is_one_question_by_name(settings: Settings, double: Double) -> None:
+    def row(service: str, project: str) -> dict[str, Any]:
+        told = {labels.COMPOSE_PROJECT: project, labels.COMPOSE_SERVICE: service}
+        state = {"Status": "running", "ExitCode": 0}
+        return {"Id": service, "State": state, "Config": {"Labels": told}}
+
+    rows = [row("jupyter", "lab-test-1"), row("own", "another")]
+    double.expect("docker", "container", "inspect", stdout=json.dumps(rows))
+    after = look_again(snapshot_of(settings))
+    assert double.calls == [("docker", "container", "inspect", "lab-test-1-jupyter-1", "mine")]
+    assert {name: one.id for name, one in after.containers.items()} == {"jupyter": "jupyter"}
+
+
+def test_the_last_words_of_each_service(settings: Settings, double: Double) -> None:
+    double.expect("docker", "compose", "logs", "--tail", "15", stdout="boom")
+    assert last_logs(Lab(settings=settings)) == "boom"

@@ -1,0 +1,28 @@
+"""Committed notebooks are valid and carry no output."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from clone import ROOT
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("0*.ipynb"))
+
+
+def test_there_is_a_first_one() -> None:
+    assert [path.name for path in NOTEBOOKS][:1] == ["01-quickstart.ipynb"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_notebook_is_clean(path: Path) -> None:
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    assert (notebook["nbformat"], notebook["nbformat_minor"] >= 5) == (4, True)
+    cells = notebook["cells"]
+    assert len({cell["id"] for cell in cells}) == len(cells)
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert [cell["outputs"] for cell in code] == [[]] * len(code)
+    assert {cell["execution_count"] for cell in code} == {None}
+    for cell in code:
+        compile("".join(cell["source"]), path.name, "exec")

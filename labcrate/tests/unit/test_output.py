@@ -1,0 +1,23 @@
+"""The only module that prints."""
+
+from __future__ import annotations
+
+import pytest
+from rich.text import Text
+
+from labcrate import output
+
+
+def test_rows_are_aligned(capsys: pytest.CaptureFixture[str]) -> None:
+    output.row("gpu", "off")
+    output.setup_row("gpu", "off")
+    output.seconds("built", 1.26)
+    output.say_error("wrong")
+    told = capsys.readouterr()
+    assert told.out == "  gpu          off\n  gpu                off\n  built (1.3 s)\n"
+    assert told.err == "wrong\n"
+
+
+def test_nothing_in_a_cell_is_read_as_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    output.table(("a", "b"), [("[red]x[/red]", Text("y", style="red"))], title="t", numbers=True)
+    assert "[red]x[/red]" in capsys.readouterr().out

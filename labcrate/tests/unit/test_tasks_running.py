@@ -1,0 +1,81 @@
+"""shell and run: commands of the user's own, in the lab."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+from task_lab import TaskLab, context, failed
+
+from labcrate import environment
+from labcrate.errors import Code
+from labcrate.tasks.running import run, shell
+
+
+def typed(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["invoke", "run", *words])
+
+
+def test_a_shell_opens_in_a_running_service(task_lab: TaskLab) -> None:
+    task_lab.double.expect("docker", "compose", "exec")
+    shell(context(), service="mlflow")
+    command = task_lab.double.calls[-1]
+    assert command[:6] == ("docker", "compose", "exec", "--no-TTY", "mlflow", "sh")
+
+
+def test_a_shells_status_is_the_tasks(task_lab: TaskLab) -> None:
+    task_lab.double.expect("docker", "compose", "exec", returncode=3)
+    assert failed(shell)[0] == 3
+
+
+@pytest.mark.parametrize(
+    ("service", "containers", "code"),
+    [("jupiter", None, Code.SETTINGS), ("jupyter", {}, Code.NOT_UP)],
+)
+def test_a_shell_needs_a_service_that_is_up(
+    task_lab: TaskLab, service: str, containers: dict[str, dict[str, str]] | None, code: Code
+) -> None:
+    if containers is not None:
+        task_lab.containers = containers
+    assert failed(shell, service=service)[0] == code
+    assert not task_lab.double.called("docker", "compose", "exec")
+
+
+def test_run_needs_a_command(task_lab: TaskLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    for words in ((), ("--",)):
+        typed(monkeypatch, *words)
+        code, message = failed(run)
+        assert (code, "invoke run -- python train.py" in message) == (Code.SETTINGS, True)
+    assert task_lab.calls == 0
+
+
+def test_run_uses_the_running_labs_gpu_and_returns_the_status(
+    task_lab: TaskLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    typed(monkeypatch, "--", "python", "-c", "x y", "--", "z")
+    task_lab.containers["jupyter"] = {"gpu": "gpu-cdi nvidia.com/gpu=all"}
+    task_lab.double.expect("docker", "compose", "run", returncode=7)
+    assert failed(run)[0] == 7
+    command = task_lab.double.calls[-1]
+    assert command[-6:] == ("jupyter", "python", "-c", "x y", "--", "z")
+    assert "compose/gpu-cdi.yaml" in command
+    assert {"--rm", "--no-deps", "--no-TTY"} <= set(command)
+
+
+def test_run_decides_as_up_does_where_no_lab_runs(
+    task_lab: TaskLab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    typed(monkeypatch, "--", "ls")
+    monkeypatch.setattr(environment, "is_terminal", lambda: True)
+    task_lab.containers = {}
+    task_lab.offer_gpu()
+    task_lab.built = {"jupyter": "old"}
+    task_lab.double.expect("docker", "compose", "build").expect("docker", "image", "ls")
+    task_lab.double.expect("docker", "compose", "run")
+    run(context())
+    command = task_lab.double.calls[-1]
+    assert "compose/gpu-cdi.yaml" in command
+    assert "--no-TTY" not in command
+    assert "gpu          nvidia.com/gpu=all through CDI" in capsys.readouterr().out
+    assert len(task_lab.double.called("docker", "compose", "build")) == 1
+    assert not (task_lab.clone.state / "holder").exists()

@@ -1,0 +1,123 @@
+"""status, doctor, url, open, logs: what there is to see, the owner's service included."""
+
+from __future__ import annotations
+
+import json
+import webbrowser
+
+import pytest
+from task_lab import TaskLab, context, failed
+
+from labcrate.doctor.findings import Finding
+from labcrate.errors import Code
+from labcrate.tasks import showing as room
+from labcrate.tasks.showing import doctor, logs, open_, status, url
+
+
+def told(capsys: pytest.CaptureFixture[str]) -> str:
+    return " ".join(capsys.readouterr().out.split())
+
+
+def test_status_takes_six_processes_and_shows_the_owners_service(
+    task_lab: TaskLab, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    status(context())
+    assert task_lab.calls <= 6, task_lab.double.calls
+    rows = [line for line in capsys.readouterr().out.splitlines() if "http://" in line]
+    assert ["jupyter" in rows[0], "tensorboard" in rows[1], "mlflow" in rows[2]] == [True] * 3
+    assert all("running" in row and "Up 2 hours" in row for row in rows)
+    assert f"http://127.0.0.1:{task_lab.ports['mlflow']}/" in rows[2]
+    assert "t" * 48 not in rows[0]
+
+
+def test_status_says_what_is_stale_and_what_happened(
+    task_lab: TaskLab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task_lab.built = {"tensorboard": "old"}
+    task_lab.containers = {"jupyter": {"oom": True, "gpu": "gpu-cdi nvidia.com/gpu=0"}}
+    status(context())
+    said = told(capsys)
+    assert "Not up to date: tensorboard. The next `invoke up` builds it." in said
+    assert "note: jupyter: this machine ran out of memory" in said
+    assert "JupyterLab has the GPU: nvidia.com/gpu=0" in said
+    assert "down" in said
+
+
+def test_status_for_programs(task_lab: TaskLab, capsys: pytest.CaptureFixture[str]) -> None:
+    task_lab.containers["jupyter"] = {"gpu": "gpu-cdi 0,1", "health": "starting"}
+    del task_lab.containers["tensorboard"]
+    task_lab.backend = "cu126"
+    status(context(), json_=True)
+    said = json.loads(capsys.readouterr().out)
+    assert (said["project"], said["stale"]) == ("lab-test-1", False)
+    assert (said["gpu"], said["torch_backend"], said["notices"]) == (["0", "1"], "cu126", [])
+    states = {name: (row["state"], row["health"]) for name, row in said["services"].items()}
+    assert states == {
+        "jupyter": ("running", "starting"),
+        "tensorboard": ("down", ""),
+        "mlflow": ("running", ""),
+    }
+
+
+def test_url_prints_every_link_jupyters_with_its_token(
+    task_lab: TaskLab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url(context())
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith(f":{task_lab.ports['jupyter']}/lab?token={'t' * 48}")
+    assert [line.split()[0] for line in lines] == ["jupyter", "tensorboard", "mlflow"]
+
+
+def test_open_opens_them_all_but_only_of_a_lab_that_is_up(
+    task_lab: TaskLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr(webbrowser, "open", opened.append)
+    open_(context())
+    assert len(opened) == 3
+    task_lab.containers["tensorboard"] = {"health": "unhealthy"}
+    code, message = failed(open_)
+    assert (code, "fix: invoke up" in message) == (Code.NOT_UP, True)
+    assert len(opened) == 3
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ({}, ("logs",)),
+        ({"follow": True}, ("logs", "--follow")),
+        ({"service": "mlflow"}, ("logs", "mlflow")),
+    ],
+)
+def test_logs_are_composes(
+    task_lab: TaskLab, flags: dict[str, object], words: tuple[str, ...]
+) -> None:
+    task_lab.double.expect("docker", "compose", "logs", returncode=0)
+    logs(context(), **flags)
+    assert task_lab.double.calls[-1] == ("docker", "compose", *words)
+
+
+def test_logs_of_an_unknown_service_are_refused(task_lab: TaskLab) -> None:
+    code, message = failed(logs, service="jupiter")
+    assert code == Code.SETTINGS
+    assert "use one of: jupyter, tensorboard, mlflow" in message
+    assert not task_lab.double.called("docker", "compose", "logs")
+
+
+ERROR = Finding(severity="error", check="driver", problem="no driver is loaded", fix="load it")
+NOTE = Finding(severity="info", check="card", problem="one card", fix="")
+
+
+@pytest.mark.usefixtures("task_lab")
+@pytest.mark.parametrize("json_", [False, True])
+def test_the_doctor_shows_findings_and_fails_for_an_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], json_: bool
+) -> None:
+    monkeypatch.setattr(room, "diagnose", lambda _: [ERROR, NOTE])
+    assert failed(doctor, json_=json_)[0] == Code.FINDINGS
+    said = capsys.readouterr().out
+    assert "no driver is loaded" in " ".join(said.split())
+    assert not json_ or json.loads(said)
+    monkeypatch.setattr(room, "diagnose", lambda _: [NOTE])
+    doctor(context(), json_=json_)

@@ -1,0 +1,385 @@
+"""setup, build, up, down: what is started, what is refused, and what is said."""
+
+from __future__ import annotations
+
+import socket
+import stat
+from collections.abc import Sequence
+
+import pytest
+from jupyter_server import JupyterServer
+from task_lab import TaskLab, context, failed
+
+from labcrate.clone.env_file import read_env
+from labcrate.errors import Code
+from labcrate.gpu.record import read_proof
+from labcrate.tasks.starting import build, down, setup, up
+
+RECREATE = " DRY-RUN MODE -  Container lab-test-1-jupyter-1  Recreate\n"
+
+
+@pytest.fixture
+def recreated(task_lab: TaskLab) -> TaskLab:
+    """A lab of which the next `up` replaces JupyterLab."""
+    task_lab.answer("docker", "compose", "--dry-run", "up", told=lambda: RECREATE)
+    return task_lab
+
+
+def starts(lab: TaskLab) -> list[tuple[str, ...]]:
+    return lab.double.called("docker", "compose", "up", "--wait")
+
+
+def proof(lab: TaskLab, message: str = "") -> None:
+    """The quick proof passes, or fails with these words."""
+    lab.double.expect(
+        "docker", "compose", "run", "quick", returncode=1 if message else 0, stderr=message
+    )
+
+
+# up
+
+
+def test_a_warm_up_takes_ten_processes_and_touches_nothing(
+    task_lab: TaskLab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    up(context())
+    assert task_lab.calls <= 10, task_lab.double.calls
+    told = capsys.readouterr().out
+    assert "already up; nothing was touched" in told
+    assert not task_lab.double.called("build")
+
+
+def test_up_says_where_on_what_and_how_to_stop(
+    task_lab: TaskLab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (task_lab.clone.root / "notebooks" / "01-quickstart.ipynb").touch()
+    up(context())
+    told = capsys.readouterr().out
+    port = task_lab.ports["jupyter"]
+    lines = (
+        f"  jupyter      http://127.0.0.1:{port}/lab?token={'t' * 48}",
+        f"  tensorboard  http://127.0.0.1:{task_lab.ports['tensorboard']}/",
+        f"  mlflow       http://127.0.0.1:{task_lab.ports['mlflow']}/",
+        f"/lab/tree/notebooks/01-quickstart.ipynb?token={'t' * 48}",
+        "  gpu          on the CPU: ",
+        "  stop         invoke down",
+    )
+    assert [line for line in lines if line not in told] == []
+    assert told.endswith("invoke down\n")
+
+
+def test_a_lab_that_is_down_is_started(
+    task_lab: TaskLab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task_lab.down()
+    up(context())
+    assert len(starts(task_lab)) == 1
+    assert "  up (" in capsys.readouterr().out
+    assert not task_lab.double.called("--dry-run", "up")
+
+
+def built(lab: TaskLab) -> None:
+    """Builds succeed, and no image was left without a name."""
+    lab.double.expect("docker", "compose", "build", does=lambda *_: lab.built.clear())
+    lab.double.expect("docker", "image", "ls")
+
+
+def test_what_changed_is_built_first(task_lab: TaskLab, capsys: pytest.CaptureFixture[str]) -> None:
+    task_lab.built = {"jupyter": "old"}
+    built(task_lab)
+    up(context())
+    (command,) = task_lab.double.called("docker", "compose", "build")
+    assert command[-1] == "jupyter"
+    calls = task_lab.double.calls
+    assert calls.index(command) < calls.index(starts(task_lab)[0])
+    told = capsys.readouterr().out
+    assert "pytorch      pypi: the image has it" in told
+    assert "  built (" in told
+
+
+def test_tensorboard_alone_says_nothing_of_pytorch(
+    task_lab: TaskLab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task_lab.built = {"tensorboard": "old"}
+    built(task_lab)
+    up(context())
+    assert "pytorch" not in capsys.readouterr().out
+
+
+def test_no_build_starts_what_is_there(task_lab: TaskLab) -> None:
+    task_lab.built = {"jupyter": "old"}
+    up(context(), no_build=True)
+    assert not task_lab.double.called("build")
+    assert len(starts(task_lab)) == 1
+
+
+def test_busy_kernels_are_spared(recreated: TaskLab, jupyter_server: JupyterServer) -> None:
+    jupyter_server.busy("train.ipynb")
+    recreated.double.expect("docker", "compose", "exec", "busy", stdout='["k1"]')
+    code, message = failed(up)
+    assert code == Code.BUSY
+    assert "kernels are busy: train.ipynb" in message
+    assert starts(recreated) == []
+
+
+def test_force_replaces_them(
+    recreated: TaskLab, jupyter_server: JupyterServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    jupyter_server.busy("train.ipynb")
+    recreated.double.expect("docker", "compose", "exec", "busy", stdout='["k1"]')
+    up(context(), force=True)
+    assert "Replacing jupyter" in capsys.readouterr().out
+    assert len(starts(recreated)) == 1
+
+
+def test_another_service_is_replaced_without_a_question(
+    task_lab: TaskLab, jupyter_server: JupyterServer
+) -> None:
+    jupyter_server.busy("train.ipynb")
+    said = RECREATE.replace("jupyter", "mlflow")
+    task_lab.answer("docker", "compose", "--dry-run", "up", told=lambda: said)
+    up(context())
+    assert len(starts(task_lab)) == 1
+
+
+def test_a_taken_port_stops_it_before_anything_is_built(task_lab: TaskLab) -> None:
+    task_lab.down()
+    task_lab.built = {"jupyter": "old"}
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", task_lab.ports["mlflow"]))
+        other.listen()
+        code, message = failed(up)
+    assert code == Code.PORT_TAKEN
+    assert f"port {task_lab.ports['mlflow']} of the service mlflow is taken by process" in message
+    assert not task_lab.double.called("build")
+
+
+def test_a_changed_token_restarts_jupyter(
+    task_lab: TaskLab, jupyter_server: JupyterServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    jupyter_server.token = "the old one"
+    up(context())
+    (command,) = task_lab.double.called("up", "--force-recreate")
+    assert command[-1] == "jupyter"
+    assert "The token in .env changed" in capsys.readouterr().out
+
+
+def test_a_lab_that_does_not_come_up_shows_its_last_words(task_lab: TaskLab) -> None:
+    task_lab.double.expect("docker", "compose", "up", "--wait", stdout="unhealthy", returncode=1)
+    task_lab.double.expect("docker", "compose", "logs", stdout="ImportError: boom\n")
+    code, message = failed(up)
+    assert code == Code.UNHEALTHY
+    assert "ImportError: boom" in message
+
+
+def test_what_happened_meanwhile_is_said(
+    task_lab: TaskLab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task_lab.containers["jupyter"] = {"restarts": 2}
+    up(context())
+    assert "  note: jupyter: ended and was restarted 2 times" in capsys.readouterr().out
+
+
+def test_other_machines_are_warned_of(
+    task_lab: TaskLab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task_lab.set(BIND_ADDRESS="0.0.0.0", JUPYTER_TOKEN="0123456789abcdef" * 3)
+    up(context())
+    assert "other machines can reach JupyterLab" in capsys.readouterr().out
+
+
+def test_missing_folders_are_made(task_lab: TaskLab) -> None:
+    (task_lab.clone.root / "models").rmdir()
+    up(context())
+    assert (task_lab.clone.root / "models").is_dir()
+
+
+def test_a_dry_up_asks_and_changes_nothing(
+    task_lab: TaskLab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task_lab.down()
+    built(task_lab)
+    task_lab.built = {"jupyter": "old"}
+    before = sorted(path.name for path in task_lab.clone.state.iterdir())
+    up(context(dry=True))
+    told = capsys.readouterr().out
+    assert "$ TORCH_BACKEND=auto docker compose" in told
+    assert "$ docker compose up --detach --wait" in told
+    assert "  built (" not in told
+    assert not task_lab.double.called("docker", "compose", "build")
+    assert starts(task_lab) == []
+    assert sorted(path.name for path in task_lab.clone.state.iterdir()) == before
+
+
+@pytest.mark.parametrize("gpu", ["maybe", "ON"])
+def test_an_unknown_way_is_refused(task_lab: TaskLab, gpu: str) -> None:
+    code, message = failed(up, gpu=gpu)
+    assert (code, f"--gpu {gpu} is not a choice" in message) == (Code.SETTINGS, True)
+    assert starts(task_lab) == []
+
+
+# up, with a GPU
+
+
+@pytest.fixture
+def gpu(task_lab: TaskLab) -> TaskLab:
+    """A lab whose GPU is offered; what `up` starts has it."""
+    task_lab.offer_gpu()
+    task_lab.down()
+    overlay = {"gpu": "gpu-cdi nvidia.com/gpu=all"}
+
+    def start(argv: Sequence[str], _stdin: str | None) -> None:
+        told = overlay if "compose/gpu-cdi.yaml" in argv else {}
+        ident = f"with-{bool(told)}"
+        task_lab.containers = {"jupyter": {**told, "id": ident}, "tensorboard": {}, "mlflow": {}}
+
+    task_lab.double.expect("docker", "compose", "up", "--wait", does=start)
+    return task_lab
+
+
+def test_a_gpu_is_proven_once_for_each_container(
+    gpu: TaskLab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    proof(gpu)
+    up(context())
+    told = capsys.readouterr().out
+    assert "  the GPU computes (" in told
+    assert "gpu          nvidia.com/gpu=all through CDI: " in told
+    up(context())
+    assert len(gpu.double.called("docker", "compose", "run", "quick")) == 1
+    record = read_proof(gpu.clone, "with-True")
+    assert record is not None
+    assert record.cause == ""
+
+
+def test_auto_goes_on_without_a_gpu_that_does_not_work(
+    gpu: TaskLab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    proof(gpu, "CUDA error: no kernel image")
+    up(context(), gpu="auto")
+    told = capsys.readouterr().out
+    assert "the GPU is there and does not work: CUDA error: no kernel image" in told
+    assert "The lab goes on on the CPU." in told
+    assert "to use a GPU: " in told
+    first, second = starts(gpu)
+    assert ("compose/gpu-cdi.yaml" in first, "compose/gpu-cdi.yaml" in second) == (True, False)
+    capsys.readouterr()
+    up(context())
+    assert "compose/gpu-cdi.yaml" not in starts(gpu)[-1]
+    assert "no kernel image" in capsys.readouterr().out
+
+
+def test_on_fails_with_a_gpu_that_does_not_work(gpu: TaskLab) -> None:
+    proof(gpu, "CUDA error: no kernel image")
+    code, message = failed(up, gpu="on")
+    assert (code, "no kernel image" in message) == (Code.GPU_PROOF, True)
+    assert len(starts(gpu)) == 1
+
+
+def test_off_asks_for_no_gpu(gpu: TaskLab) -> None:
+    up(context(), gpu="off")
+    assert "compose/gpu-cdi.yaml" not in starts(gpu)[0]
+
+
+def test_on_without_any_gpu_fails(task_lab: TaskLab) -> None:
+    code, _ = failed(up, gpu="on")
+    assert code == Code.GPU_NOT_OFFERED
+    assert starts(task_lab) == []
+
+
+@pytest.mark.parametrize(("mode", "goes_on"), [("auto", True), ("on", False)])
+def test_an_engine_that_refuses_the_gpu(
+    gpu: TaskLab, capsys: pytest.CaptureFixture[str], mode: str, goes_on: bool
+) -> None:
+    said = 'could not select device driver "cdi"'
+    gpu.double.expect(
+        "docker", "compose", "compose/gpu-cdi.yaml", "up", "--wait", stdout=said, returncode=1
+    )
+    gpu.double.expect("docker", "compose", "compose/gpu-cdi.yaml", "logs")
+    if goes_on:
+        up(context(), gpu=mode)
+        assert "the engine cannot give the GPU to the lab" in capsys.readouterr().out
+    else:
+        assert failed(up, gpu=mode)[0] == Code.GPU_NOT_OFFERED
+
+
+def test_a_dry_up_proves_nothing(gpu: TaskLab, capsys: pytest.CaptureFixture[str]) -> None:
+    up(context(dry=True))
+    assert "compose/gpu-cdi.yaml" in capsys.readouterr().out
+    assert not gpu.double.called("docker", "compose", "run")
+
+
+# build, down
+
+
+def test_build_does_nothing_where_nothing_changed(
+    task_lab: TaskLab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build(context())
+    assert "up to date; nothing was built" in capsys.readouterr().out
+    assert not task_lab.double.called("docker", "compose", "build")
+
+
+def test_build_builds_what_is_missing_and_starts_nothing(task_lab: TaskLab) -> None:
+    """Without an image, PyTorch's index is asked for the CPU's build."""
+    task_lab.absent = {"jupyter", "tensorboard"}
+    task_lab.double.expect("uv", "pip", "compile", stdout="torch==2.14.0+cpu\n")
+    built(task_lab)
+    build(context())
+    (command,) = task_lab.double.called("docker", "compose", "build")
+    assert command[-2:] == ("jupyter", "tensorboard")
+    assert starts(task_lab) == []
+
+
+def test_down_stops_it_all(task_lab: TaskLab) -> None:
+    task_lab.double.expect("docker", "compose", "down", "--remove-orphans")
+    down(context())
+    assert task_lab.double.calls[-1][-2:] == ("down", "--remove-orphans")
+
+
+def test_a_dry_down_stops_nothing(task_lab: TaskLab, capsys: pytest.CaptureFixture[str]) -> None:
+    down(context(dry=True))
+    assert "$ docker compose down" in capsys.readouterr().out
+    assert not task_lab.double.called("down")
+
+
+# setup
+
+
+def test_setup_changes_nothing_that_is_right(
+    task_lab: TaskLab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task_lab.double.expect("docker", "image", "inspect", "debian:trixie-slim")
+    before = task_lab.clone.env_file.read_text()
+    setup(context(), yes=True)
+    told = capsys.readouterr().out
+    for name in ("engine", ".env", "folders", "base image"):
+        assert f"  {name:<18} already " in told
+    assert told.endswith("Ready. Next: invoke up\n")
+    assert task_lab.clone.env_file.read_text() == before
+    assert (task_lab.clone.state / "parts" / "guard.py").exists()
+
+
+def test_a_first_setup_writes_env(task_lab: TaskLab) -> None:
+    task_lab.clone.env_file.rename(task_lab.clone.example_file)
+    task_lab.double.expect("docker", "image", "inspect", "debian:trixie-slim")
+    setup(context())
+    assert stat.S_IMODE(task_lab.clone.env_file.stat().st_mode) == 0o600
+    assert read_env(task_lab.clone.env_file)["COMPOSE_PROJECT_NAME"] == "lab-test-1"
+
+
+def test_a_dry_first_setup_ends_before_env(
+    task_lab: TaskLab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task_lab.clone.env_file.rename(task_lab.clone.example_file)
+    setup(context(dry=True))
+    assert "This dry run ends here" in capsys.readouterr().out
+    assert not task_lab.clone.env_file.exists()
+
+
+def test_setup_asks_before_it_starts_an_engine(task_lab: TaskLab) -> None:
+    task_lab.info = {"ServerErrors": ["Cannot connect"]}
+    task_lab.double.expect("docker", "info", returncode=1, stderr="Cannot connect")
+    code, message = failed(setup)
+    assert code in (Code.CONSENT, Code.ENGINE_MISSING)
+    assert "fix: " in message
