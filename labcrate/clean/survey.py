@@ -39,7 +39,7 @@ class Lot:
 
     @property
     def mine(self) -> bool:
-        """Whether it is this clone's own lab, and not one that the environment names."""
+        """Whether it is this clone's own lab, and not another one that was named."""
         path = self.clone.env_file
         return path.exists() and read_env(path).get("COMPOSE_PROJECT_NAME") == self.project
 
@@ -74,7 +74,7 @@ def engine_bytes(engine: Engine) -> int:
 
 
 def survey(lot: Lot) -> list[Thing]:
-    """Everything this clone has on the engine now; or another one, named in the environment."""
+    """Everything this clone's lab has on the engine now; or another one that was named."""
     return [
         *_containers(lot),
         *_networks(lot),

@@ -1,7 +1,7 @@
 """.env and the environment -> one frozen Settings, or every problem at once.
 
 Compose reads the same .env, so nothing here is passed on as a re-serialised copy. As in Compose, a
-variable of the environment wins over the file.
+variable of the environment wins over the file; which lab it is says the file alone.
 """
 
 from __future__ import annotations
@@ -66,8 +66,13 @@ def load(clone: Clone) -> Settings:
 
 
 def merged(values: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
-    """The file's values, overridden by known names of the environment, as Compose does it."""
-    return {**values, **{name: environ[name] for name in KNOWN if name in environ}}
+    """The file's values, overridden by known names of the environment, as Compose does it.
+
+    But for Compose's own: a name exported for another project would make this lab that project,
+    and `invoke down` would take it away.
+    """
+    own = [name for name in KNOWN if not name.startswith("COMPOSE_")]
+    return {**values, **{name: environ[name] for name in own if name in environ}}
 
 
 def refuse_readable(path: Path) -> None:

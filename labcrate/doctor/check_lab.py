@@ -51,7 +51,7 @@ def check_orphans(facts: Facts) -> Iterator[Finding]:
             severity="warning",
             check="orphans",
             problem=f"the lab {lab} is still on the engine, but its clone is gone ({folder})",
-            fix=f"COMPOSE_PROJECT_NAME={lab} invoke clean --all",
+            fix=f"invoke clean --lab {lab} --all",
         )
 
 

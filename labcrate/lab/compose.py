@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from labcrate import process
+from labcrate import environment, process
 from labcrate.clone.place import Clone
 from labcrate.clone.settings import Settings
 from labcrate.errors import Code, LabError
@@ -19,6 +19,9 @@ JUPYTER = "jupyter"
 
 GPU_FILE = re.compile(r"(\./)?compose/gpu-[a-z]+\.yaml|(\./)?\.labcrate/gpu\.yaml")
 """The overlays that the tasks choose from."""
+
+REDIRECTING = ("COMPOSE_ENV_FILES", "COMPOSE_DISABLE_ENV_FILE", "COMPOSE_PATH_SEPARATOR")
+"""Variables that make Compose read another .env, or COMPOSE_FILE in another way."""
 
 WAIT_S = 180
 """Seconds until all services must be healthy: 2 s are usual, a cold disk takes tens."""
@@ -57,8 +60,19 @@ class Lab:
         # Plain, Compose reads COMPOSE_FILE of .env itself. With -f it looks for .env beside the
         # first file.
         plain = self.settings.compose_file_set and names == self.settings.compose_files
-        base = () if plain else ("--env-file", ".env", *files)
-        return ("docker", "compose", *base, *arguments)
+        base = () if plain and not self._redirected() else ("--env-file", ".env", *files)
+        return ("docker", "compose", *self._named(), *base, *arguments)
+
+    def _redirected(self) -> bool:
+        """Whether the environment makes plain Compose read other files than the lab's."""
+        environ = environment.variables()
+        own = ":".join(self.settings.compose_files)
+        return environ.get("COMPOSE_FILE", own) != own or any(n in environ for n in REDIRECTING)
+
+    def _named(self) -> tuple[str, ...]:
+        """The lab's name, where the environment has another one for Compose."""
+        found = environment.variables().get("COMPOSE_PROJECT_NAME", self.project)
+        return () if found == self.project else ("--project-name", self.project)
 
     def ask(self, *arguments: str, timeout_s: float = 30.0) -> process.Result:
         return process.ask(self.compose(*arguments), timeout_s=timeout_s, cwd=self.clone.root)

@@ -8,6 +8,7 @@ from invoke import Context
 from rich.filesize import decimal
 
 from labcrate import output, process
+from labcrate.clean.another import refuse_living_lab
 from labcrate.clean.removal import Wish, plan_removal, remove_things
 from labcrate.clean.survey import Lot, Thing, engine_bytes, other_clones, survey
 from labcrate.engine.engine import find_engine, require_engine
@@ -21,6 +22,7 @@ from labcrate.tasks.base import agreed, alone, lab_task
     cache="downloads and build steps kept for the next build, too",
     volumes="the home volume (model caches, JupyterLab's own settings), too",
     all_="all of it",
+    lab="another lab's things instead: one whose clone was deleted, or an earlier name of yours",
     dry_run="show the plan and stop",
     yes="do not ask",
 )
@@ -30,6 +32,7 @@ def clean(
     cache: bool = False,
     volumes: bool = False,
     all_: bool = False,
+    lab: str = "",
     dry_run: bool = False,
     yes: bool = False,
 ) -> None:
@@ -37,16 +40,17 @@ def clean(
     wish = Wish(images=images or all_, volumes=volumes or all_, cache=cache or all_)
     with alone("clean") as settings:
         engine = require_engine(find_engine())
+        if lab:
+            refuse_living_lab(lab)
         model = resolve_model(Lab(settings=settings))
-        lot = Lot(clone=settings.clone, project=settings.project, model=model)
+        lot = Lot(clone=settings.clone, project=lab or settings.project, model=model)
         before = survey(lot)
         plan = plan_removal(before, wish)
         show_plan(lot, before, plan, wish)
         if dry_run or not plan:
             return
-        refusal = LabError(
-            "nothing was removed, because nobody agreed", fix="invoke clean --yes", code=Code.CLEAN
-        )
+        again = f"invoke clean --lab {lab} --yes" if lab else "invoke clean --yes"
+        refusal = LabError("nothing was removed, because nobody agreed", fix=again, code=Code.CLEAN)
         if not agreed(yes, f"Remove these {len(plan)} things?", "Nothing was removed.", refusal):
             return
         held = engine_bytes(engine)

@@ -34,10 +34,10 @@ def rename_project(own: Owner) -> Iterator[None]:
     clean = ("clean", "--all", "--yes")
     with ExitStack() as after:
         after.callback(own.invoke, *clean, check=False)
-        after.callback(own.invoke, *clean, check=False, COMPOSE_PROJECT_NAME=old)
+        after.callback(own.invoke, *clean, "--lab", old, check=False)
         yield
         assert (len(own.images(old)), len(own.images(new))) == (2, 2)
-        own.invoke(*clean, COMPOSE_PROJECT_NAME=old)
+        own.invoke(*clean, "--lab", old)
         assert (len(own.images(old)), len(own.images(new))) == (0, 2)
 
 

@@ -157,8 +157,8 @@ def test_a_lab_without_its_clone(small_up: Lab, tmp_path: Path, happened: Happen
     others, mine = lives(small_up), files(small_up)
     seen = json.loads(small_up.invoke("doctor", "--json", check=False).stdout)
     (finding,) = [f for f in seen if f["check"] == "orphans"]
-    assert finding["fix"] == f"COMPOSE_PROJECT_NAME={project} invoke clean --all"
-    small_up.invoke("clean", "--all", "--yes", COMPOSE_PROJECT_NAME=project)
+    assert finding["fix"] == f"invoke clean --lab {project} --all"
+    small_up.invoke("clean", "--lab", project, "--all", "--yes")
     gone.root = tmp_path / "elsewhere"
     assert gone.left_over() == {}
     assert (lives(small_up), files(small_up)) == (others, mine)

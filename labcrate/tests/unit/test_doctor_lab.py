@@ -47,7 +47,7 @@ LAB = [
         "orphans",
         "warning",
         "its clone is gone (/gone)",
-        "COMPOSE_PROJECT_NAME=lab-old-1 invoke clean --all",
+        "invoke clean --lab lab-old-1 --all",
     ),
     (
         {"jupyter.logs": "fine\nPermissionError: [Errno 13] Permission denied: '/lab/x'\n"},
