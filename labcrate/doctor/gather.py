@@ -19,6 +19,7 @@ from typing import Any
 
 from labcrate import environment, process
 from labcrate.clone.env_file import parse_env, read_text
+from labcrate.clone.identity import refuse_copy
 from labcrate.clone.place import Clone
 from labcrate.clone.rules import FOLDERS, Problem, check, check_quoting
 from labcrate.clone.settings import make_settings, merged
@@ -100,7 +101,7 @@ class Gatherer:
             fix = "sudo chown $(id -u) .env (or write a new one: rm .env, then: invoke setup)"
             return found | {"env_problems": (Problem(text=f".env: {error}", fix=fix),)}
         values = merged(parse_env(text), environment.variables())
-        problems = (*check(values, self.clone), *check_quoting(text))
+        problems = (*copied(self.clone), *check(values, self.clone), *check_quoting(text))
         settings = None if problems else make_settings(values, self.clone)
         return found | {"env_problems": problems, "settings": settings}
 
@@ -175,6 +176,14 @@ class Gatherer:
                 places["containerd's image store"] = "/var/lib/containerd"
         measured = ((what, path, readings.free_space(path)) for what, path in places.items())
         return tuple(Disk(what=w, path=p, free=f) for w, p, f in measured if f >= 0)
+
+
+def copied(clone: Clone) -> Iterator[Problem]:
+    """A copy of another clone, whose lab is not its own: nothing of it is read then."""
+    try:
+        refuse_copy(clone)
+    except LabError as error:
+        yield Problem(text=error.problem, fix=error.fix, code=error.code)
 
 
 def missing_bundles() -> Iterator[str]:

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from labcrate import environment, output, process
+from labcrate.clone.identity import refuse_copy
 from labcrate.clone.place import find_clone
 from labcrate.clone.settings import load
 from labcrate.doctor.examine import gpu_reasons
@@ -124,7 +125,9 @@ def prove_quickly(lab: Lab) -> tuple[float, str]:
 
 def lab_for(half: str) -> Lab:
     """The lab with what this half needs; the GPU half does not accept a CPU."""
-    settings = load(find_clone())
+    clone = find_clone()
+    refuse_copy(clone)
+    settings = load(clone)
     engine = require_engine(find_engine())
     snapshot = take_snapshot(settings)
     lab = as_started(snapshot)

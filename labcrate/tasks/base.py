@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from invoke import Context, Exit, task
 
 from labcrate import environment, output, process
+from labcrate.clone.identity import refuse_copy, settle
 from labcrate.clone.lock import locked
 from labcrate.clone.place import Clone, find_clone
 from labcrate.clone.settings import Settings, load
@@ -80,8 +81,10 @@ def agreed(yes: bool, question: str, said_no: str, refusal: LabError) -> bool:
 
 
 def load_settings() -> Settings:
-    """The settings of the clone that the user stands in."""
-    return load(find_clone())
+    """The settings of the clone that the user stands in; a copy of another clone has none yet."""
+    clone = find_clone()
+    refuse_copy(clone)
+    return load(clone)
 
 
 def read_lab() -> Snapshot:
@@ -105,6 +108,7 @@ def alone(what: str) -> Iterator[Settings]:
     """
     clone: Clone = find_clone()
     with locked(clone, what):
+        settle(clone)
         settings = load(clone)
         recover_packages(Lab(settings=settings))
         yield settings

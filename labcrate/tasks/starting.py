@@ -9,6 +9,7 @@ from invoke import Context
 
 from labcrate import output, process
 from labcrate.clone.fresh import ensure_env_file, ensure_folders, refresh_package_settings
+from labcrate.clone.identity import part_from_original, settle
 from labcrate.clone.lock import refuse_read_only
 from labcrate.clone.place import find_clone
 from labcrate.clone.settings import load, raise_problems
@@ -43,10 +44,13 @@ def setup(c: Context, yes: bool = False) -> None:  # noqa: ARG001
     refuse_read_only(clone)
     # The engine first: as it starts, labs of other clones come back and take their ports again.
     ensure_engine(confirm)
+    part_from_original(clone)
     ensure_env_file(clone)
     if process.is_dry() and not clone.env_file.exists():
         output.say("This dry run ends here: the next steps read the new .env.")
         return
+    if not process.is_dry():
+        settle(clone)
     settings = load(clone)
     ensure_folders(settings)
     refresh_package_settings(settings)
