@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
+import stat
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from labcrate import environment, output, process
@@ -95,13 +98,42 @@ def ensure_folders(settings: Settings, quiet: bool = False) -> None:
 
 
 def give(path: Path, owner: tuple[int, int]) -> bool:
-    """Hand root's files in a folder of the lab to the lab's user; whether anything changed."""
-    changed = False
-    for item in (path, *path.rglob("*")):
-        if item.lstat().st_uid == 0 and owner[0] != 0:
-            os.chown(item, *owner, follow_symlinks=False)
-            changed = True
+    """Hand root's files in a folder of the lab to the lab's user; whether anything changed.
+
+    A notebook may swap what is in there at any moment, so no name is ever looked up from the top:
+    each file is reached through the folder that was opened before it. A folder that is itself a
+    link is left alone, because where it leads may be such a place.
+    """
+    if owner[0] == 0:
+        return False
+    try:
+        top = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENOTDIR):
+            return False
+        raise
+    try:
+        changed = os.fstat(top).st_uid == 0
+        if changed:
+            os.chown(top, *owner)
+        for _, folders, files, folder in os.fwalk(".", dir_fd=top, follow_symlinks=False):
+            given = [name for name in (*folders, *files) if _give_one(name, folder, owner)]
+            changed = changed or bool(given)
+    finally:
+        os.close(top)
     return changed
+
+
+def _give_one(name: str, folder: int, owner: tuple[int, int]) -> bool:
+    """Hand over one file of root's in an open folder; whether it was one."""
+    with suppress(FileNotFoundError):
+        found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        # A file with a second name may be known by it anywhere on this disk.
+        single = stat.S_ISDIR(found.st_mode) or found.st_nlink == 1
+        if found.st_uid == 0 and single:
+            os.chown(name, *owner, dir_fd=folder, follow_symlinks=False)
+            return True
+    return False
 
 
 def refresh_package_settings(settings: Settings, quiet: bool = False) -> None:
