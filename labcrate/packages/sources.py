@@ -10,20 +10,15 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from labcrate import process
 from labcrate.clone.place import Clone
-from labcrate.errors import Code, LabError
-from labcrate.packages.addresses import archive_project
 from labcrate.packages.live import INSIDE
 from labcrate.packages.locks import Pin, parsed_lines, read_pins, requirement_lines
+from labcrate.packages.pack import pack_project, read_archive
 from labcrate.packages.requested import Wanted
 from labcrate.packages.transaction import LOCAL
 
 UV = (sys.executable, "-m", "uv")
 """The uv of this environment, whether its folder is on PATH or not."""
-
-PACK_S = 300.0
-"""Seconds for one sdist: its build backend may have to be downloaded first."""
 
 
 def asked_lines(folder: Path) -> dict[str, str]:
@@ -86,28 +81,13 @@ def stage_wanted(wanted: Wanted, candidate: Path, clone: Clone) -> Wanted:
     """Put a local wheel or project into the candidate, where builds find it."""
     if wanted.path is None:
         return wanted
-    source = make_sdist(wanted.path, clone) if wanted.path.is_dir() else wanted.path
-    data = source.read_bytes()
+    if wanted.name:
+        name, file, data = wanted.name, wanted.path.name, read_archive(wanted.path, clone)
+    else:
+        name, data = pack_project(wanted.path, clone)
+        file = f"{name}.tar.gz"
     # A folder named after the content: another build of the same version gets another address.
     folder = Path(LOCAL) / sha256(data).hexdigest()[:12]
     (candidate / folder).mkdir(parents=True, exist_ok=True)
-    (candidate / folder / source.name).write_bytes(data)
-    name = wanted.name or archive_project(str(wanted.path), source.name)
-    return Wanted(name=name, line=f"{name} @ file://{INSIDE}/{folder.as_posix()}/{source.name}")
-
-
-def make_sdist(project: Path, clone: Clone) -> Path:
-    """A project folder as an sdist: the image builds the wheel, for its own Python."""
-    target = clone.state / "sdist"
-    for old in target.glob("*"):
-        old.unlink()
-    form = ("--quiet", "--sdist", "--out-dir", str(target))
-    done = process.change((*UV, "build", *form, str(project)), timeout_s=PACK_S, quiet=True)
-    made = sorted(target.glob("*.tar.gz"))
-    if not done.ok or not made:
-        raise LabError(
-            f"{project.relative_to(clone.root.resolve())} cannot be packed:\n{done.text.strip()}",
-            fix="fix the project (uv build --sdist shows the same), then the same command again",
-            code=Code.PACKAGE_BROKEN,
-        )
-    return made[-1]
+    (candidate / folder / file).write_bytes(data)
+    return Wanted(name=name, line=f"{name} @ file://{INSIDE}/{folder.as_posix()}/{file}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -221,22 +220,15 @@ def project(clone: Clone, text: str) -> Path:
     return folder
 
 
-def pack(argv: Sequence[str], _stdin: str | None) -> None:
-    """What `uv build` leaves: an sdist named and filled after the project."""
-    folder = Path(argv[argv.index("--out-dir") + 1])
-    folder.mkdir(exist_ok=True)
-    (folder / "mine-0.1.tar.gz").write_text(Path(argv[-1], "pyproject.toml").read_text())
-
-
 def test_a_project_comes_along_and_goes_again(down: Snapshot, engine: Engine, clone: Clone) -> None:
     """The image is not stale after either, although docker/local changes with it."""
-    project(clone, "[project]")
-    engine.double.expect("uv", "build", does=pack)
-    engine.lock = "mine @ file:///tmp/docker/local/x/mine-0.1.tar.gz\n" + OLD_LOCK
+    project(clone, "[project]\nname = 'Mine'\n")
+    engine.lock = "mine @ file:///tmp/docker/local/x/mine.tar.gz\n" + OLD_LOCK
     assert add(down, "./notebooks/mine").rows[0][0] == "mine"
-    (line,) = [one for one in texts_of(clone)["packages.in"].splitlines() if "mine @" in one]
+    asked = (clone.docker / "packages.in").read_text().splitlines()
+    (line,) = [one for one in asked if "mine @" in one]
     archive = line.removeprefix("mine @ file:///tmp/docker/")
-    assert (clone.docker / archive).read_text() == "[project]"
+    assert (clone.docker / archive).read_bytes().startswith(b"\x1f\x8b")
     assert not is_stale(down, engine)
     engine.lock = OLD_LOCK
     remove_packages(down, ["mine"], Options(), Phases())
@@ -258,11 +250,9 @@ def test_a_wheel_of_the_clone_is_staged_as_it_is(
 def test_a_project_that_cannot_be_packed_says_why(
     down: Snapshot, engine: Engine, clone: Clone
 ) -> None:
+    assert engine.double.calls == []
     project(clone, "[")
-    (clone.state / "sdist").mkdir()
-    (clone.state / "sdist" / "mine-0.0.tar.gz").write_text("an old one")
-    engine.double.expect("uv", "build", returncode=2, stderr="bad toml")
-    with pytest.raises(LabError, match="notebooks/mine cannot be packed:\nbad toml") as caught:
+    with pytest.raises(LabError, match=r"notebooks/mine/pyproject\.toml, line 1: ") as caught:
         add(down, "./notebooks/mine")
     assert caught.value.code is Code.PACKAGE_BROKEN
 

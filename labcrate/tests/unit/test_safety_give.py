@@ -31,7 +31,7 @@ class Watch:
     def stat(self, path: Any, **options: Any) -> os.stat_result:
         found = as_roots(self.real(path, **options))
         if not isinstance(path, int):
-            self.before_answer(os.path.basename(os.fspath(path)))
+            self.before_answer(Path(path).name)
         return found
 
     def chown(self, path: Any, uid: int, gid: int, **options: Any) -> None:
@@ -112,7 +112,7 @@ def test_a_second_name_of_a_file_is_not_handed_over(folder: Path, watch: Watch) 
 
 
 def test_a_file_that_goes_meanwhile_is_no_error(folder: Path, watch: Watch) -> None:
-    watch.before_answer = lambda name: (folder / "sub" / "victim").unlink(missing_ok=True)
+    watch.before_answer = lambda _name: (folder / "sub" / "victim").unlink(missing_ok=True)
     assert give(folder, LAB)
 
 
