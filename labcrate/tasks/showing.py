@@ -10,13 +10,14 @@ from collections.abc import Mapping, Sequence
 from invoke import Context, Exit
 
 from labcrate import output
+from labcrate.clone.page import private_page
 from labcrate.clone.place import find_clone
 from labcrate.clone.ports import is_loopback
 from labcrate.doctor.examine import diagnose
 from labcrate.doctor.findings import as_json, has_errors, show_findings, summarise
 from labcrate.errors import Code
 from labcrate.gpu.decide import as_started, running_choice
-from labcrate.lab.compose import links
+from labcrate.lab.compose import JUPYTER, links
 from labcrate.lab.notices import notices
 from labcrate.lab.snapshot import Snapshot
 from labcrate.tasks.base import finish, lab_task, read_lab, require_up
@@ -117,8 +118,9 @@ def open_(c: Context) -> None:  # noqa: ARG001
     """Open JupyterLab and the other services in the browser."""
     snapshot = read_lab()
     require_up(snapshot)
-    for address in links(snapshot.model, snapshot.settings.jupyter_token).values():
-        webbrowser.open(address)
+    for service, address in links(snapshot.model, snapshot.settings.jupyter_token).items():
+        secret = service == JUPYTER
+        webbrowser.open(private_page(snapshot.lab.clone, address) if secret else address)
 
 
 @lab_task(service="one of the lab's services; all by default", follow="as they come")
