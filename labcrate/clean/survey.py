@@ -14,6 +14,7 @@ from labcrate.clean.records import dockerfile_steps, own_records, size_bytes
 from labcrate.clone.env_file import read_env
 from labcrate.clone.place import Clone
 from labcrate.engine.engine import Engine, refusal
+from labcrate.lab.built import remembered_images
 from labcrate.lab.compose import Model
 
 Kind = Literal["container", "network", "image", "volume", "cache", "state"]
@@ -86,13 +87,16 @@ def survey(lot: Lot) -> list[Thing]:
 
 
 def _containers(lot: Lot) -> list[Thing]:
-    """The lab's containers, without those that someone made by hand from its image."""
-    by_compose = ("--filter", f"label={labels.ONEOFF}")
-    found = _listed("container", ("ps", "--all", "--filter", lot.label, *by_compose), CONTAINER)
+    """The lab's containers, without those that someone made by hand from its image.
+
+    Another Compose project's container on that image inherits the lab's label: the project that
+    made it must be the lab's, too.
+    """
+    made = ("--filter", lot.compose_label, "--filter", f"label={labels.ONEOFF}")
+    found = _listed("container", ("ps", "--all", "--filter", lot.label, *made), CONTAINER)
     if lot.mine:
         here = f"label={labels.COMPOSE_FOLDER}={lot.clone.compose}"
-        filters = ("--filter", lot.compose_label, "--filter", here, *by_compose)
-        found += _listed("container", ("ps", "--all", *filters), CONTAINER)
+        found += _listed("container", ("ps", "--all", *made, "--filter", here), CONTAINER)
     return list(dict.fromkeys(found))
 
 
@@ -117,15 +121,22 @@ def _listed(kind: Kind, command: Sequence[str], template: str) -> list[Thing]:
 
 
 def _images(lot: Lot) -> list[Thing]:
-    """The lab's images, and those that its rebuilds left nameless.
+    """The lab's images, and those of its own builds that rebuilds left nameless.
 
-    An image that the user built on one of them inherits its labels, and has a name of its own.
+    An image that the user built on one of them inherits its labels. It has a name of its own, or
+    it is nameless and not on the record; another clone's record is not here.
     """
     template = "{{.ID}}\t{{.Repository}}:{{.Tag}}\t{{.Size}}"
     listed = _listed("image", ("image", "ls", "--no-trunc", "--filter", lot.label), template)
     built = {f"{service.image}:latest" for service in lot.model.built} if lot.mine else set()
-    own = (f"{lot.project}/", "<none>:")
-    return [thing for thing in listed if thing.name.startswith(own) or thing.name in built]
+    made = remembered_images(lot.clone) if lot.mine else frozenset()
+
+    def is_own(thing: Thing) -> bool:
+        if thing.name.startswith("<none>:"):
+            return thing.ref in made
+        return thing.name.startswith(f"{lot.project}/") or thing.name in built
+
+    return [thing for thing in listed if is_own(thing)]
 
 
 def _volumes(lot: Lot) -> list[Thing]:

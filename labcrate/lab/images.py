@@ -15,6 +15,7 @@ from labcrate import known, labels, output, process
 from labcrate.clone.place import Clone
 from labcrate.clone.settings import Settings
 from labcrate.errors import Code, LabError
+from labcrate.lab.built import drop_superseded, recorded
 from labcrate.lab.compose import JUPYTER, Lab, Model, Service
 from labcrate.lab.containers import Unanswered
 from labcrate.lab.progress import Progress
@@ -151,15 +152,16 @@ def build_images(lab: Lab, model: Model, services: Sequence[str]) -> float:
     overlay = labels_overlay(lab, model)
     command = lab.compose("--progress", "plain", "build", *services, extra_files=(overlay,))
     output.say(f"Building {' and '.join(services)} (full log: {log.relative_to(lab.clone.root)}).")
-    done = process.stream(
-        command, line=Progress().line, extra_env=lab.build_env, cwd=lab.clone.root
-    )
+    with recorded(lab, [model.services[name].image for name in services]):
+        done = process.stream(
+            command, line=Progress().line, extra_env=lab.build_env, cwd=lab.clone.root
+        )
     if process.is_dry():
         return 0.0
     log.write_text(done.stdout, encoding="utf-8")
     if not done.ok:
         raise build_failure(done.stdout)
-    drop_superseded(lab.project)
+    drop_superseded(lab)
     return time.monotonic() - started
 
 
@@ -238,11 +240,3 @@ def image_id(name: str) -> str:
     """The id of an image; "" where there is none of that name."""
     answer = process.ask(("docker", "image", "inspect", "--format", "{{.Id}}", name))
     return answer.stdout.strip() if answer.ok else ""
-
-
-def drop_superseded(project: str) -> None:
-    """Remove the images that rebuilds left without a name, but those that a container uses."""
-    nameless = ("docker", "image", "ls", "--quiet", "--no-trunc", "--filter", "dangling=true")
-    ours = ("--filter", f"label={labels.PROJECT}={project}")
-    for image in sorted(set(process.ask((*nameless, *ours)).stdout.split())):
-        process.change(("docker", "image", "rm", image), timeout_s=60, quiet=True)

@@ -13,8 +13,9 @@ from labcrate import labels, output, process
 from labcrate.clone.place import Clone
 from labcrate.errors import Code, LabError
 from labcrate.lab.bake import Target, bake, fields
+from labcrate.lab.built import drop_superseded, remember_images, start_record
 from labcrate.lab.compose import JUPYTER, Lab
-from labcrate.lab.images import drop_superseded, image_id, inputs_digest
+from labcrate.lab.images import image_id, inputs_digest
 from labcrate.lab.snapshot import Snapshot
 from labcrate.packages.explain import check_verified, resolution_failure
 from labcrate.packages.locks import Pin
@@ -129,6 +130,8 @@ def keep_candidate(lab: Lab, image: str) -> None:
     """Make the prepared candidate and its image the lab's, or leave both as they were."""
     state, docker, retag = lab.clone.state, lab.clone.docker, _retagger(lab)
     old = image_id(lab.image())
+    start_record(lab)
+    remember_images(lab.clone, [image] if image else [])
     try:
         commit_candidate(state, docker, old_image=old, new_image=image, retag=retag)
     except BaseException:
@@ -136,7 +139,7 @@ def keep_candidate(lab: Lab, image: str) -> None:
         with suppress(LabError, OSError):
             recover_commit(state, docker, retag)
         raise
-    drop_superseded(lab.project)
+    drop_superseded(lab)
 
 
 def recover_packages(lab: Lab) -> None:

@@ -19,8 +19,9 @@ from labcrate.engine.install import ensure_engine
 from labcrate.errors import Code, LabError
 from labcrate.gpu.decide import Decision, decide, gpu_refused
 from labcrate.gpu.record import is_proven, remember_proof
+from labcrate.lab.built import drop_superseded
 from labcrate.lab.compose import JUPYTER, Lab, links
-from labcrate.lab.images import build_images, drop_superseded, provide_parts
+from labcrate.lab.images import build_images, provide_parts
 from labcrate.lab.jupyter import busy_kernels, token_opens
 from labcrate.lab.lifecycle import (
     last_logs,
@@ -92,7 +93,7 @@ def up(
         tell_recreated(decision.lab, snapshot, force)
         decision, snapshot = start_proven(decision, snapshot)
         if built:
-            drop_superseded(settings.project)
+            drop_superseded(decision.lab)
     announce(decision, snapshot)
 
 

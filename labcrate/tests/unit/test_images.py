@@ -16,6 +16,7 @@ from labcrate import labels, process
 from labcrate.clone.place import Clone
 from labcrate.clone.settings import Settings
 from labcrate.errors import Code, LabError
+from labcrate.lab.built import remember_images
 from labcrate.lab.compose import Lab, Model, parse_model
 from labcrate.lab.containers import Unanswered
 from labcrate.lab.images import (
@@ -209,6 +210,8 @@ def test_a_build_is_labelled_logged_and_leaves_no_old_image(
     double.expect("docker", "compose", "build", stdout=said)
     double.expect("docker", "image", "ls", stdout="sha256:b\nsha256:a\nsha256:b\n")
     double.expect("docker", "image", "rm")
+    double.expect("docker", "image", "inspect")
+    remember_images(lab.clone, ["sha256:a", "sha256:b"])
     build_images(lab, model_of(lab.clone), ["jupyter"])
     (command,) = double.called("docker", "compose", "build")
     assert command[-2:] == ("build", "jupyter")
@@ -223,6 +226,7 @@ def test_a_build_is_labelled_logged_and_leaves_no_old_image(
 
 def test_a_failed_build_keeps_its_log(lab: Lab, double: Double) -> None:
     double.expect("docker", "compose", "build", stdout="no space left on device", returncode=1)
+    double.expect("docker", "image", "ls").expect("docker", "image", "inspect")
     with pytest.raises(LabError) as caught:
         build_images(lab, model_of(lab.clone), ["jupyter"])
     assert caught.value.code is Code.DISK_FULL

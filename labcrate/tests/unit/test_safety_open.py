@@ -1,4 +1,4 @@
-"""`invoke open` shows nobody the token: what starts a browser gets the address of a private page."""
+"""`invoke open` shows nobody the token: a browser is started with the address of a private page."""
 
 from __future__ import annotations
 

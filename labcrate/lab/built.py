@@ -1,0 +1,89 @@
+"""The images that this lab's own builds made, and removing those that rebuilds left nameless.
+
+A label does not tell them: an image that the user built on one of the lab's inherits its labels,
+and may be nameless, too. So the ids are kept in .labcrate/images.json as they are made.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+from labcrate import labels, process
+from labcrate.clone.env_file import write_private
+from labcrate.clone.place import Clone
+from labcrate.lab.compose import Lab
+
+RECORD = "images.json"
+
+
+def remembered_images(clone: Clone) -> frozenset[str]:
+    """The ids on the record; none where there is no record, or it is damaged."""
+    try:
+        found = json.loads((clone.state / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return frozenset()
+    ids = found if isinstance(found, list) else ()
+    return frozenset(one for one in ids if isinstance(one, str))
+
+
+def remember_images(clone: Clone, ids: Iterable[str]) -> None:
+    _write(clone, remembered_images(clone) | set(ids))
+
+
+def _write(clone: Clone, ids: Iterable[str]) -> None:
+    if not process.is_dry():
+        write_private(clone.state / RECORD, json.dumps(sorted(ids), indent=2) + "\n")
+
+
+def start_record(lab: Lab) -> None:
+    """Where there is no record yet, the images that have the lab's names now are on it.
+
+    Builds of an earlier version kept none.
+    """
+    if (lab.clone.state / RECORD).exists() or process.is_dry():
+        return
+    ours = ("--filter", f"label={labels.PROJECT}={lab.project}")
+    listing = ("docker", "image", "ls", "--no-trunc", *ours, "--format", "{{.ID}}\t{{.Repository}}")
+    rows = (line.partition("\t") for line in process.ask(listing).stdout.splitlines())
+    names = (f"{lab.project}/", f"{lab.project}-")
+    remember_images(lab.clone, {ident for ident, _, name in rows if name.startswith(names)})
+
+
+@contextmanager
+def recorded(lab: Lab, names: Sequence[str]) -> Iterator[None]:
+    """Put on the record what gets these names meanwhile, also by a build that fails half-way."""
+    start_record(lab)
+    before = frozenset[str]() if process.is_dry() else named_images(names)
+    try:
+        yield
+    finally:
+        if not process.is_dry():
+            remember_images(lab.clone, named_images(names) - before)
+
+
+def named_images(names: Iterable[str]) -> frozenset[str]:
+    """The ids of the images that have these names now."""
+    wanted = sorted(set(names))
+    if not wanted:
+        return frozenset()
+    form = ("docker", "image", "inspect", "--format", "{{.Id}}")
+    return frozenset(process.ask((*form, *wanted)).stdout.split())
+
+
+def drop_superseded(lab: Lab) -> None:
+    """Remove the images of the lab's own builds that rebuilds left without a name.
+
+    Those that a container uses stay, and stay on the record.
+    """
+    nameless = ("docker", "image", "ls", "--quiet", "--no-trunc", "--filter", "dangling=true")
+    ours = ("--filter", f"label={labels.PROJECT}={lab.project}")
+    known = remembered_images(lab.clone)
+    gone = {
+        image
+        for image in sorted(set(process.ask((*nameless, *ours)).stdout.split()) & known)
+        if process.change(("docker", "image", "rm", image), timeout_s=60, quiet=True).ok
+    }
+    if gone:
+        _write(lab.clone, known - gone)
