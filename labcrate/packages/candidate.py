@@ -25,6 +25,7 @@ from labcrate.packages.transaction import (
     Retag,
     commit_candidate,
     discard_candidate,
+    make_readable,
     prepare_candidate,
     recover_commit,
 )
@@ -64,6 +65,7 @@ def resolve_candidate(
     versions = {**{name: pin.version for name, pin in kept.items()}, **hold}
     lines = ["# held", *(f"{name}=={version}" for name, version in versions.items())]
     (candidate / KEEP).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    make_readable(candidate)
     bake(lab, candidate, [_asking(lab.clone, "resolved", "base")])
     # The digest of what the image is built from must be that of docker/, which has no such file.
     (candidate / KEEP).unlink()
@@ -95,6 +97,7 @@ def build_candidate(
         },
     )
     asking = _asking(lab.clone, "verified", "final", NAMES=" ".join(names))
+    make_readable(candidate)
     with phases("build", "the final stage alone, and a check whether all of it works"):
         bake(lab, candidate, [image, asking])
         check_verified(_answer_of(lab.clone, "verified"))

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +22,10 @@ from labcrate import environment
 LOCAL = "local"
 UNDO = "undo.json"
 CANDIDATE = "candidate"
+BY_ROOT = ("uv.lock", "torch.in", "torch.lock", "base.lock", "tensorboard.lock")
+"""Files of docker/ that only build steps of root read. They keep their modes, which are part of
+what BuildKit compares: with others, a candidate would install PyTorch anew."""
+
 HALF = ".*.new"
 """Files on their way to their name."""
 
@@ -33,6 +38,16 @@ def prepare_candidate(state: Path, docker: Path) -> Path:
     discard_candidate(state)
     made = shutil.copytree(docker, state / CANDIDATE, ignore_dangling_symlinks=True)
     return Path(made)
+
+
+def make_readable(candidate: Path) -> None:
+    """Let everyone read a candidate, whatever the umask was: build steps of the lab's user do."""
+    for path in (candidate, *candidate.rglob("*")):
+        if path.is_symlink() or path in (candidate / name for name in BY_ROOT):
+            continue
+        mode = stat.S_IMODE(path.stat().st_mode)
+        runs = 0o111 if path.is_dir() or mode & 0o111 else 0
+        path.chmod(mode | 0o444 | runs)
 
 
 def discard_candidate(state: Path) -> None:

@@ -1,0 +1,173 @@
+"""Builds do not depend on the umask under which the clone's files were made."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import stat
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from clone import ROOT
+from package_lab import Engine, fill_docker, snapshot_of
+
+from labcrate.clone.place import Clone
+from labcrate.clone.settings import Settings
+from labcrate.lab.images import PARTS
+from labcrate.packages.change import add_packages
+from labcrate.packages.phases import Options, Phases
+from labcrate.packages.requested import parse_requirements
+from labcrate.packages.transaction import BY_ROOT, make_readable, prepare_candidate
+
+SCRIPT = PARTS / "install-packages"
+OTHER = 54321
+"""A user to whom none of the clone's files belong."""
+
+
+@pytest.fixture
+def private() -> Iterator[None]:
+    before = os.umask(0o077)
+    yield
+    os.umask(before)
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def close(folder: Path) -> None:
+    """As a clone made under umask 077 is."""
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(0o700 if path.is_dir() else 0o600)
+
+
+@pytest.mark.usefixtures("private")
+def test_everyone_can_read_a_candidate(clone: Clone) -> None:
+    fill_docker(clone)
+    (clone.docker / "local" / "abc").mkdir(parents=True)
+    (clone.docker / "local" / "abc" / "x.whl").touch()
+    close(clone.docker)
+    (clone.docker / "run.sh").touch(0o700)
+    candidate = prepare_candidate(clone.state, clone.docker)
+    make_readable(candidate)
+    closed = {path.name for path in candidate.rglob("*") if not mode(path) & 0o004}
+    assert closed == set(BY_ROOT) & {path.name for path in candidate.iterdir()}
+    assert {mode(path) for path in candidate.rglob("*") if path.is_dir()} == {0o755}
+    assert (mode(candidate), mode(candidate / "run.sh")) == (0o755, 0o755)
+    # The owner's own files stay as they are, and so does the cached layer with PyTorch.
+    assert mode(clone.docker / "packages.in") == 0o600
+    assert mode(candidate / "torch.lock") == mode(clone.docker / "torch.lock")
+
+
+@pytest.mark.usefixtures("private")
+def test_the_candidate_is_readable_whenever_something_is_built(
+    settings: Settings, clone: Clone, double: object
+) -> None:
+    """Files are written into it after it was copied, under the same umask."""
+    fill_docker(clone)
+    close(clone.docker)
+    seen: list[set[str]] = []
+
+    class Watching(Engine):
+        def bake(self, argv: Sequence[str], stdin: str | None) -> None:
+            folder = self.clone.state / "candidate"
+            found = (path for path in folder.rglob("*") if path.name not in BY_ROOT)
+            seen.append({path.name for path in found if not mode(path) & 0o004})
+            super().bake(argv, stdin)
+
+    engine = Watching(clone=clone, double=double, lock="einops==0.8\n")  # type: ignore[arg-type]
+    (clone.root / "notebooks" / "mine").mkdir()
+    (clone.root / "notebooks" / "mine" / "pyproject.toml").write_text('[project]\nname = "mine"\n')
+    wanted = parse_requirements("einops ./notebooks/mine", clone)
+    add_packages(snapshot_of(settings, running=False), wanted, Options(), Phases())
+    assert seen == [set(), set()]
+    assert len(engine.baked) == 2
+
+
+def test_no_step_before_the_user_reads_docker_as_another_one() -> None:
+    """Of the steps that mount files of docker/, none runs after USER: root reads any mode."""
+    text = (ROOT / "docker" / "Dockerfile").read_text()
+    for stage in re.split(r"^FROM ", text, flags=re.MULTILINE)[1:]:
+        before, _, after = stage.partition("\nUSER ")
+        assert "--mount=source=" not in after
+        if "source=install-packages" in before:
+            assert "USER ${LAB_UID}:${LAB_GID}" in stage
+    assert text.count("sh /parts/install-packages") == 1
+
+
+def test_the_step_keeps_its_cache_and_its_secrets() -> None:
+    text = (ROOT / "docker" / "Dockerfile").read_text()
+    (step,) = [one for one in re.split(r"\nRUN ", text) if "sh /parts/install-packages" in one]
+    for part in (
+        "target=/var/cache/uv,uid=${LAB_UID},gid=${LAB_GID}",
+        "--mount=source=.,target=/parts/docker",
+        "--mount=from=wheels,target=/wheels",
+        *(f"id={name},mode=0444" for name in ("uv.toml", "pip.conf", "ca.pem")),
+        "source=with-host,target=/parts/with-host",
+    ):
+        assert part in step
+
+
+@pytest.fixture
+def build() -> Iterator[Path]:
+    """A folder in place of a build's root; others may enter it, as pytest's own they may not."""
+    with tempfile.TemporaryDirectory(prefix="labcrate-") as name:
+        root = Path(name)
+        root.chmod(0o755)
+        for folder in ("parts/docker/local/abc", "bin", "out"):
+            (root / folder).mkdir(parents=True)
+        (root / "parts" / "docker" / "packages.lock").write_text("einops==0.8\n")
+        (root / "parts" / "docker" / "local" / "abc" / "x.whl").touch()
+        close(root / "parts" / "docker")
+        shutil.copy(PARTS / "with-host", root / "parts" / "with-host")
+        uv = (
+            '#!/bin/sh\nid -u > OUT/uid; id -G > OUT/groups; echo "$HOME $UV_CACHE_DIR" > OUT/env\n'
+        )
+        uv += 'cat "$5" > OUT/lock; cat TMP/local/abc/x.whl; echo "$@" > OUT/argv\n'
+        text = uv.replace("OUT", str(root / "out")).replace("TMP", str(root / "docker"))
+        (root / "bin" / "uv").write_text(text)
+        (root / "bin" / "uv").chmod(0o755)
+        os.chown(root / "out", OTHER, OTHER)
+        yield root
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or not shutil.which("setpriv"), reason="only root can become another user"
+)
+def test_packages_are_installed_as_the_labs_user_from_files_that_only_root_can_read(
+    build: Path,
+) -> None:
+    script = SCRIPT.read_text().replace("/parts", f"{build}/parts")
+    script = script.replace("/tmp/docker", f"{build}/docker")
+    environ = {
+        "PATH": f"{build}/bin:{os.environ['PATH']}",
+        "LAB_UID": str(OTHER),
+        "LAB_GID": str(OTHER),
+    }
+    done = subprocess.run(["sh", "-c", script], env=environ, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    told = {path.name: path.read_text().strip() for path in (build / "out").iterdir()}
+    assert told == {
+        "uid": str(OTHER),
+        "groups": str(OTHER),
+        "env": "/home/lab /var/cache/uv",
+        "lock": "einops==0.8",
+        "argv": f"pip install --no-deps --requirement {build}/docker/packages.lock",
+    }
+    assert not (build / "docker").exists()
+    assert stat.S_IMODE((build / "parts" / "docker" / "packages.lock").stat().st_mode) == 0o600
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or not shutil.which("setpriv"), reason="only root can become another user"
+)
+def test_a_failed_install_fails_the_step(build: Path) -> None:
+    (build / "bin" / "uv").write_text("#!/bin/sh\nexit 3\n")
+    script = SCRIPT.read_text().replace("/parts", f"{build}/parts")
+    script = script.replace("/tmp/docker", f"{build}/docker")
+    environ = {"PATH": f"{build}/bin:{os.environ['PATH']}", "LAB_UID": "1", "LAB_GID": "1"}
+    assert subprocess.run(["sh", "-c", script], env=environ).returncode == 3
