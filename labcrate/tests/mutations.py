@@ -137,8 +137,8 @@ MUTATIONS = (
     Mutation(
         what="clean spares containers made by hand",
         file="labcrate/clean/survey.py",
-        old='by_compose = ("--filter", f"label={labels.ONEOFF}")',
-        new="by_compose = ()",
+        old='made = ("--filter", lot.compose_label, "--filter", f"label={labels.ONEOFF}")',
+        new="made = ()",
         test=f"{CLEAN}::test_a_container_made_by_hand_stays",
     ),
     Mutation(
@@ -150,9 +150,9 @@ MUTATIONS = (
     ),
     Mutation(
         what="a rebuild removes the image before it",
-        file="labcrate/lab/images.py",
-        old="    for image in sorted(set(process.ask((*nameless, *ours)).stdout.split())):\n",
-        new="    for image in ():\n",
+        file="labcrate/lab/built.py",
+        old="for image in sorted(set(process.ask((*nameless, *ours)).stdout.split()) & known)",
+        new="for image in ()",
         test=f"{CLEAN}::test_superseded_images_go_as_a_rebuild_succeeds",
     ),
     Mutation(
@@ -165,8 +165,8 @@ MUTATIONS = (
     Mutation(
         what="clean spares images that the user built on the lab's",
         file="labcrate/clean/survey.py",
-        old="if thing.name.startswith(own) or thing.name in built]",
-        new="]",
+        old="    return [thing for thing in listed if is_own(thing)]\n",
+        new="    return listed\n",
         test="labcrate/tests/unit/test_survey.py::test_a_users_image_on_the_labs_is_the_users",
     ),
     Mutation(

@@ -124,9 +124,8 @@ def build() -> Iterator[Path]:
         (root / "parts" / "docker" / "local" / "abc" / "x.whl").touch()
         close(root / "parts" / "docker")
         shutil.copy(PARTS / "with-host", root / "parts" / "with-host")
-        uv = (
-            '#!/bin/sh\nid -u > OUT/uid; id -G > OUT/groups; echo "$HOME $UV_CACHE_DIR" > OUT/env\n'
-        )
+        uv = "#!/bin/sh\nid -u > OUT/uid; id -G > OUT/groups\n"
+        uv += 'echo "$HOME $UV_CACHE_DIR" > OUT/env\n'
         uv += 'cat "$5" > OUT/lock; cat TMP/local/abc/x.whl; echo "$@" > OUT/argv\n'
         text = uv.replace("OUT", str(root / "out")).replace("TMP", str(root / "docker"))
         (root / "bin" / "uv").write_text(text)
