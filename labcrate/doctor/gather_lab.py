@@ -143,7 +143,12 @@ class LabReader:
         ours = labelled() if homeless else frozenset()
         return tuple(
             sorted(
-                {(one.project, str(Path(one.folder).parent)) for one in homeless if one.id in ours}
+                {
+                    (one.project, str(Path(one.folder).parent))
+                    for one in homeless
+                    # Another project's container on a lab's image has that lab's label.
+                    if one.id in ours and one.lab in ("", one.project)
+                }
             )
         )
 

@@ -41,7 +41,8 @@ def prepare_candidate(state: Path, docker: Path) -> Path:
 
 
 def make_readable(candidate: Path) -> None:
-    """Let everyone read a candidate, whatever the umask was: build steps of the lab's user do."""
+    """Let everyone read a candidate or another copy, whatever the umask was: the lab's user does,
+    in builds and in containers."""
     for path in (candidate, *candidate.rglob("*")):
         if path.is_symlink() or path in (candidate / name for name in BY_ROOT):
             continue

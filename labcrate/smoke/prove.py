@@ -11,6 +11,7 @@ run by themselves.
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -20,7 +21,7 @@ from pathlib import Path
 
 from labcrate import environment, output, process
 from labcrate.clone.identity import refuse_copy
-from labcrate.clone.place import find_clone
+from labcrate.clone.place import Clone, find_clone
 from labcrate.clone.settings import load
 from labcrate.doctor.examine import gpu_reasons
 from labcrate.doctor.findings import show_findings
@@ -30,6 +31,7 @@ from labcrate.errors import Code, LabError
 from labcrate.gpu.decide import as_started, decide
 from labcrate.lab.compose import JUPYTER, Lab
 from labcrate.lab.snapshot import take_snapshot
+from labcrate.packages.transaction import make_readable
 from labcrate.smoke.report import proof_failure, read_results, results_page, show_results
 
 SUITE = Path(__file__).parent / "suite"
@@ -51,9 +53,9 @@ WRONG_USAGE = 2
 def proof_command(lab: Lab, half: str, results: Path, extra: Sequence[str] = ()) -> tuple[str, ...]:
     """The compose command that runs one half of the tests in a container of its own."""
     mounts = {
-        SUITE: "/smoke:ro",
-        lab.clone.tests: "/tests:ro",
-        lab.clone.docker / "packages.lock": "/docker/packages.lock:ro",
+        readable_by_all(SUITE, lab.clone): "/smoke:ro",
+        readable_by_all(lab.clone.tests, lab.clone): "/tests:ro",
+        readable_by_all(lab.clone.docker / "packages.lock", lab.clone): "/docker/packages.lock:ro",
         results: "/results",
     }
     volumes = [part for host, inside in mounts.items() for part in ("--volume", f"{host}:{inside}")]
@@ -72,6 +74,33 @@ def proof_command(lab: Lab, half: str, results: Path, extra: Sequence[str] = ())
     where, marker = SELECT[half]
     junit = "--junitxml=/results/junit.xml"
     return lab.compose(*run, *pytest, junit, *where, "-m", marker, *extra)
+
+
+def readable_by_all(path: Path, clone: Clone) -> Path:
+    """What to mount: the path itself, or a copy that everyone can read where that one is closed.
+
+    Under umask 077 only the clone's owner can read it, and the lab's user may be another one.
+    """
+    if all(map(is_open, (path, *path.rglob("*")))):
+        return path
+    copy = clone.state / "proof" / path.name
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir():
+        shutil.rmtree(copy, ignore_errors=True)
+        skip = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(path, copy, ignore=skip, ignore_dangling_symlinks=True)
+    else:
+        shutil.copyfile(path, copy)
+    make_readable(copy)
+    return copy
+
+
+def is_open(path: Path) -> bool:
+    """Whether everyone can read a file, or enter a folder; what is of no use counts as open."""
+    if "__pycache__" in path.parts or not path.exists():
+        return True
+    needed = 0o005 if path.is_dir() else 0o004
+    return path.stat().st_mode & needed == needed
 
 
 @contextmanager

@@ -65,18 +65,19 @@ class Project:
 )
 def test_the_shell_names_another_project(small_up: Lab, tmp_path: Path, happened: Happened) -> None:
     other = Project(small_up, tmp_path, small_up.env["BASE_IMAGE"] or "debian:trixie-slim")
-    shell = {"COMPOSE_PROJECT_NAME": other.name, "COMPOSE_FILE": str(other.file)}
+    exported = {"COMPOSE_PROJECT_NAME": other.name, "COMPOSE_FILE": str(other.file)}
+    shell = Lab(root=small_up.root, environ={**small_up.environ, **exported})
     try:
         before = other.runs()
-        shown = json.loads(small_up.invoke("status", "--json", **shell).stdout)
+        shown = json.loads(shell.invoke("status", "--json").stdout)
         assert (shown["project"], set(shown["services"])) == (
             small_up.project,
             {"jupyter", "tensorboard"},
         )
-        small_up.invoke("up", **shell)
-        small_up.invoke("down", **shell)
+        shell.invoke("up")
+        shell.invoke("down")
         assert "containers" not in small_up.left_over()
-        small_up.invoke("clean", "--all", "--yes", **shell)
+        shell.invoke("clean", "--all", "--yes")
         assert small_up.left_over() == {}
         assert other.runs() == before
     finally:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from clone import ROOT
+from double import Double
 from package_lab import Engine, fill_docker, snapshot_of
 
 from labcrate.clone.place import Clone
@@ -22,6 +23,7 @@ from labcrate.packages.change import add_packages
 from labcrate.packages.phases import Options, Phases
 from labcrate.packages.requested import parse_requirements
 from labcrate.packages.transaction import BY_ROOT, make_readable, prepare_candidate
+from labcrate.smoke.prove import readable_by_all
 
 SCRIPT = PARTS / "install-packages"
 OTHER = 54321
@@ -65,7 +67,7 @@ def test_everyone_can_read_a_candidate(clone: Clone) -> None:
 
 @pytest.mark.usefixtures("private")
 def test_the_candidate_is_readable_whenever_something_is_built(
-    settings: Settings, clone: Clone, double: object
+    settings: Settings, clone: Clone, double: Double
 ) -> None:
     """Files are written into it after it was copied, under the same umask."""
     fill_docker(clone)
@@ -79,7 +81,7 @@ def test_the_candidate_is_readable_whenever_something_is_built(
             seen.append({path.name for path in found if not mode(path) & 0o004})
             super().bake(argv, stdin)
 
-    engine = Watching(clone=clone, double=double, lock="einops==0.8\n")  # type: ignore[arg-type]
+    engine = Watching(clone=clone, double=double, lock="einops==0.8\n")
     (clone.root / "notebooks" / "mine").mkdir()
     (clone.root / "notebooks" / "mine" / "pyproject.toml").write_text('[project]\nname = "mine"\n')
     wanted = parse_requirements("einops ./notebooks/mine", clone)
@@ -110,6 +112,34 @@ def test_the_step_keeps_its_cache_and_its_secrets() -> None:
         "source=with-host,target=/parts/with-host",
     ):
         assert part in step
+
+
+def test_what_is_mounted_is_a_copy_only_where_the_lab_could_not_read_it(clone: Clone) -> None:
+    """`smoke` and the proof of the GPU mount tests and the lock, which nothing hands over."""
+    tests = clone.root / "tests"
+    (tests / "more" / "__pycache__").mkdir(parents=True)
+    (tests / "more" / "test_x.py").write_text("x")
+    (tests / "more" / "__pycache__" / "x.pyc").touch()
+    (tests / "dead").symlink_to("nowhere")
+    for path in (tests, tests / "more"):
+        path.chmod(0o755)
+    (tests / "more" / "test_x.py").chmod(0o644)
+    (tests / "more" / "__pycache__" / "x.pyc").chmod(0o600)
+    assert readable_by_all(tests, clone) == tests
+    (tests / "more").chmod(0o700)
+    for text in ("x", "y"):
+        (tests / "more" / "test_x.py").write_text(text)
+        copy = readable_by_all(tests, clone)
+        assert copy != tests
+        assert (copy / "more" / "test_x.py").read_text() == text
+    assert [mode(copy), mode(copy / "more")] == [0o755, 0o755]
+    assert not (copy / "more" / "__pycache__").exists()
+    lock = clone.docker / "packages.lock"
+    lock.write_text("x")
+    lock.chmod(0o600)
+    assert mode(readable_by_all(lock, clone)) == 0o644
+    assert mode(lock) == 0o600
+    assert readable_by_all(clone.root / "none", clone) == clone.root / "none"
 
 
 @pytest.fixture
