@@ -13,8 +13,14 @@ from labcrate import labels
 from labcrate.clean.another import refuse_living_lab
 from labcrate.clone.place import Clone
 from labcrate.clone.settings import Settings, load, merged
+from labcrate.doctor.deadline import DeadlineStarter
+from labcrate.doctor.facts import Facts
+from labcrate.doctor.gather_lab import LabReader
+from labcrate.doctor.parts import Parts
+from labcrate.engine.engine import Engine
 from labcrate.errors import Code, LabError
 from labcrate.lab.compose import REDIRECTING, Lab
+from labcrate.lab.containers import Container
 from labcrate.tasks.cleaning import clean
 from labcrate.tasks.starting import down
 
@@ -178,3 +184,15 @@ def test_clean_of_a_lab_that_lives_removes_nothing(task_lab: TaskLab, old: Clone
     code, message = failed(clean, lab="lab-old-1", all_=True, yes=True)
     assert (code, str(old.root) in message) == (Code.CLEAN, True)
     assert not [argv for argv in task_lab.double.calls if "rm" in argv]
+
+
+def test_an_orphan_is_a_lab_and_not_a_project_on_its_image(
+    double: Any, clone: Clone, settings: Settings
+) -> None:
+    """Whose clean-up would find nothing by that name."""
+    facts = replace(Facts(clone=clone, environ={}), engine=Engine(root_dir="/x"))
+    reader = LabReader(facts, Parts(DeadlineStarter(double, 1.0)))
+    double.expect("docker", "ps", "--quiet", stdout="c1\nc2\n")
+    gone = Container(id="c1", own=True, folder="/gone/compose", project="lab-x", lab="lab-x")
+    others = replace(gone, id="c2", project="other", folder="/away")
+    assert reader.orphans((gone, others), settings) == (("lab-x", "/gone"),)
