@@ -34,6 +34,11 @@ c.FileContentsManager.preferred_dir = os.path.relpath(os.environ["JUPYTER_DIR"],
 # A rootless engine maps the caller to uid 0 of the container, and to nobody else outside.
 c.ServerApp.allow_root = os.getuid() == 0
 c.ServerApp.quit_button = False
+# sh knows no history, no completion and no arrow keys. Not a login shell: that resets PATH.
+c.ServerApp.terminado_settings = {"shell_command": ["/bin/bash"]}
+# A desktop's trash in the home volume would keep every deleted file for ever, and nobody sees it.
+c.FileContentsManager.delete_to_trash = False
+c.FileContentsManager.always_delete_dir = True
 # The lab calls nobody unasked: no news, no update check, no list of extensions from the network.
 c.LabApp.news_url = None
 c.LabApp.check_for_updates_class = "jupyterlab.NeverCheckForUpdate"
