@@ -18,8 +18,11 @@ REPORTS = Path("reports")
 CHROMIUM = ("chromium", "chromium-driver")
 
 
-def run_all(session: nox.Session) -> None:
-    """Unit, Compose and engine tests, on the engine that `invoke setup` made ready."""
+@nox.session(default=False)
+def machinery(session: nox.Session) -> None:
+    """The machinery's own tests: unit, Compose and engine; the engine is set up first."""
+    answered = ["--yes"] if os.environ.get("CI") else []
+    session.run(*PYTHON, "invoke", "setup", *answered)
     browser = [] if chromium(session) else ["-m", "not browser"]
     REPORTS.mkdir(exist_ok=True)
     junit = f"--junitxml={REPORTS / 'tests.xml'}"
