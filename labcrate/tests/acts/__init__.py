@@ -4,7 +4,11 @@ An act does its thing in a copy, yields while the owner's test command runs, and
 the thing has its effect.
 """
 
-from acts import files, images, services
-from acts.register import ACTS, Act
+import pytest
+
+pytest.register_assert_rewrite("acts.files", "acts.images", "acts.services")
+
+from acts import files, images, services  # noqa: E402
+from acts.register import ACTS, Act  # noqa: E402
 
 __all__ = ["ACTS", "Act", "files", "images", "services"]
