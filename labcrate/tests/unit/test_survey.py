@@ -109,8 +109,9 @@ def test_a_users_image_on_the_labs_is_the_users(engine: Double, lot: Lot) -> Non
     rows = ("1\tlab-x/jupyter:latest\t7GB", "2\t<none>:<none>\t7GB", "3\tmine:1\t8GB")
     owners = ("4\tlab-xy/jupyter:latest\t7GB", "5\tlab-x-app:latest\t1GB")
     remember_images(lot.clone, ["2"])
-    rows = (*rows, "6\t<none>:<none>\t9GB")
-    engine.expect("docker", "image", "ls", "--no-trunc", stdout="\n".join((*rows, *owners)))
+    unknown = "6\t<none>:<none>\t9GB"
+    listed = "\n".join((*rows, unknown, *owners))
+    engine.expect("docker", "image", "ls", "--no-trunc", stdout=listed)
     assert [thing.ref for thing in kinds(lot, "image")] == ["1", "2", "5"]
 
 
