@@ -15,9 +15,7 @@ import sys
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
 VENV = os.path.join(ROOT, ".venv")
-# The second one is there only in a clone of the template itself: what its own tests need.
-LOCKS = ["requirements.lock", os.path.join("labcrate", "tests", "requirements.lock")]
-LOCKS = [name for name in (os.path.join(ROOT, one) for one in LOCKS) if os.path.exists(name)]
+LOCK = os.path.join(ROOT, "requirements.lock")
 STAMP = os.path.join(VENV, "labcrate.stamp")
 PYTHON = os.path.join(VENV, "bin", "python")
 LABCRATE = os.path.join(ROOT, "labcrate")
@@ -28,23 +26,19 @@ def fail(problem, fix):
     sys.exit(25)
 
 
-def numbers(wheel):
-    """What a wheel's name sorts by: 0.10.0 is newer than 0.9.0."""
-    return [int(digits) for digits in re.findall("[0-9]+", os.path.basename(wheel))]
-
-
 def wheels():
     """The newest wheel of vendor/, in a list: a clone without labcrate/ has it as a wheel."""
     if os.path.isdir(LABCRATE):
         return []
-    return sorted(glob.glob(os.path.join(ROOT, "vendor", "labcrate-*.whl")), key=numbers)[-1:]
+    found = glob.glob(os.path.join(ROOT, "vendor", "labcrate-*.whl"))
+    # By number: 0.10.0 is newer than 0.9.0.
+    return sorted(found, key=lambda name: list(map(int, re.findall("[0-9]+", name))))[-1:]
 
 
 def wanted():
-    """What .venv must have been made from: the locks, the wheel, this interpreter, this place."""
+    """What .venv must have been made from: the lock, the wheel, this interpreter, this place."""
     made_from = sys.version.encode() + VENV.encode()
-    made_from += str(os.path.isdir(os.path.join(ROOT, "labcrate"))).encode()
-    for name in LOCKS + wheels():
+    for name in [LOCK] + wheels():
         with open(name, "rb") as file:
             made_from += file.read()
     return hashlib.sha256(made_from).hexdigest()
@@ -86,8 +80,7 @@ def make_venv():
         # In an activated .venv this Python is the one that was just removed.
         base = getattr(sys, "_base_executable", None) or sys.executable
         subprocess.check_call([base, "-m", "venv", VENV])
-        for lock in LOCKS:
-            subprocess.check_call(install + ["--require-hashes", "--requirement", lock])
+        subprocess.check_call(install + ["--require-hashes", "--requirement", LOCK])
         for wheel in wheels():
             subprocess.check_call(install + [wheel])
     except subprocess.CalledProcessError as error:

@@ -15,6 +15,13 @@ ORDER: tuple[Kind, ...] = ("container", "network", "image", "volume", "cache", "
 """Containers first: nothing they use can go before them."""
 
 
+NAMELESS = "<none>:<none>"
+"""How the engine lists an image that a rebuild left without a name."""
+
+IN_USE = ("is being used by", "is using its referenced image")
+"""What the engine says where a container keeps an image: running, and stopped."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Wish:
     """What the user wants gone, beside containers, network and superseded images."""
@@ -33,7 +40,7 @@ def plan_removal(found: Iterable[Thing], wish: Wish) -> list[Thing]:
             case "container" | "network":
                 return True
             case "image":
-                return wish.images or thing.name == "<none>:<none>"
+                return wish.images or thing.name == NAMELESS
             case "volume":
                 return wish.volumes
             case "cache":
@@ -51,7 +58,9 @@ def remove_things(clone: Clone, things: Sequence[Thing]) -> list[str]:
     for thing in (t for t in things if t.kind not in ("cache", "state")):
         output.say(f"  removing {thing.kind} {thing.name}")
         done = process.change(removal_command(thing), timeout_s=120, quiet=True)
-        if not done.ok and "no such" not in done.stderr.lower():
+        if thing.name == NAMELESS and any(words in done.stderr for words in IN_USE):
+            output.say("  it stays: a container that is not the lab's uses it")
+        elif not done.ok and "no such" not in done.stderr.lower():
             failures.append(f"{thing.kind} {thing.name}: {done.stderr.strip()}")
     if cache:
         output.say(f"  removing {len(cache)} records of the build cache")

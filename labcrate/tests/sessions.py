@@ -18,9 +18,24 @@ REPORTS = Path("reports")
 CHROMIUM = ("chromium", "chromium-driver")
 
 
+LOCK = HERE / "requirements.lock"
+STAMP = Path(sys.prefix) / "machinery.stamp"
+
+
+def tools(session: nox.Session) -> None:
+    """Install what these sessions need beside the lab's tools, where that is not there yet."""
+    wanted = LOCK.read_text(encoding="utf-8")
+    if STAMP.exists() and STAMP.read_text(encoding="utf-8") == wanted:
+        return
+    quiet = ("--quiet", "--quiet", "--disable-pip-version-check", "--no-deps")
+    session.run(*PYTHON, "pip", "install", *quiet, "--require-hashes", "--requirement", str(LOCK))
+    STAMP.write_text(wanted, encoding="utf-8")
+
+
 @nox.session(default=False)
 def machinery(session: nox.Session) -> None:
     """The machinery's own tests: unit, Compose and engine; the engine is set up first."""
+    tools(session)
     answered = ["--yes"] if os.environ.get("CI") else []
     session.run(*PYTHON, "invoke", "setup", *answered)
     browser = [] if chromium(session) else ["-m", "not browser"]
@@ -46,6 +61,7 @@ def chromium(session: nox.Session) -> bool:
 @nox.session(default=False)
 def unit(session: nox.Session) -> None:
     """The tests that need no engine, in seconds, with the branch coverage of the machinery."""
+    tools(session)
     quick = [str(HERE / "unit"), str(HERE / "compose")]
     config = f"--rcfile={CONFIG}"
     session.run(*PYTHON, "coverage", "run", config, "-m", *PYTEST[2:], *quick, *session.posargs)
@@ -56,6 +72,7 @@ def unit(session: nox.Session) -> None:
 @nox.session(default=False)
 def lint(session: nox.Session) -> None:
     """Formatting, lint and types; the workflows' syntax, pins and permissions."""
+    tools(session)
     session.run(*PYTHON, "ruff", "check", ".")
     session.run(*PYTHON, "ruff", "format", "--check", ".")
     session.run(*PYTHON, "mypy", f"--config-file={CONFIG}")
@@ -66,6 +83,7 @@ def lint(session: nox.Session) -> None:
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """Adding a package against one pip line; writes docs/packages.md. Some minutes."""
+    tools(session)
     session.run(*PYTHON, "invoke", "setup")
     session.run(sys.executable, str(HERE / "bench" / "add_package.py"), *session.posargs)
 
@@ -73,12 +91,14 @@ def bench(session: nox.Session) -> None:
 @nox.session(default=False)
 def faults(session: nox.Session) -> None:
     """Every fault and attack on the real engine; writes docs/faults.md."""
+    tools(session)
     account(session, DOCS / "faults.md", "fault", "attack")
 
 
 @nox.session(default=False)
 def load(session: nox.Session) -> None:
     """Fifty kernels, a thousand runs, a hundred cycles of up and down; writes docs/load.md."""
+    tools(session)
     session.env["LAB_LOAD"] = "whole"
     account(session, DOCS / "load.md", "load")
 
@@ -95,4 +115,5 @@ def account(session: nox.Session, page: Path, *kinds: str) -> None:
 @nox.session(default=False)
 def mutations(session: nox.Session) -> None:
     """Take each protection out and see its test fail; writes docs/mutations.md."""
+    tools(session)
     session.run(*PYTHON, "mutations", *session.posargs, env={"PYTHONPATH": str(HERE)})

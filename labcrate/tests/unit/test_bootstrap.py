@@ -44,6 +44,7 @@ def test_removing_the_folder_makes_the_environment_anew(
     bootstrap: ModuleType, tmp_path: Path
 ) -> None:
     put_wheels(tmp_path, "0.9.0")
+    (tmp_path / "requirements.lock").write_text("")
     (tmp_path / "labcrate").mkdir()
     before = bootstrap.wanted()
     (tmp_path / "labcrate").rmdir()

@@ -87,3 +87,20 @@ def test_a_dry_run_removes_nothing(clone: Clone, double: Double) -> None:
         assert remove_things(clone, plan_removal(FOUND, ALL)) == []
     assert double.calls == []
     assert [path.name for path in clone.state.iterdir()] == ["gpu.json"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "unable to delete 2 (cannot be forced) - image is being used by running container 3",
+        "unable to delete 2 (must be forced) - container 3 is using its referenced image 2",
+    ],
+)
+def test_a_superseded_image_that_somebody_runs_on_stays_and_is_no_failure(
+    clone: Clone, double: Double, capsys: pytest.CaptureFixture[str], words: str
+) -> None:
+    nameless, named = FOUND[2], FOUND[1]
+    double.expect("docker", "image", "rm", stderr=words, returncode=1)
+    assert remove_things(clone, [nameless]) == []
+    assert "it stays" in capsys.readouterr().out
+    assert len(remove_things(clone, [named])) == 1
