@@ -25,6 +25,9 @@ SAMPLES = (
     (r"(robots\.txt|favicon\.ico)", "favicon.ico"),
     (r"(favicon\.ico)", "favicon.ico"),
     (r"(robots\.txt)", "robots.txt"),
+    (r"([^/:@]+)", "localhost"),
+    (r"(\d+)", "8888"),
+    (r"(/.*|)", "/api/status"),
 )
 """An address that each variable part of a route matches."""
 

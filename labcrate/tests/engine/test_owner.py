@@ -32,6 +32,8 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Owner]:
 def own(fresh: Owner, request: pytest.FixtureRequest) -> Iterator[Owner]:
     """A copy for one act."""
     made = copy_files(fresh.root, fresh.root.parent / request.node.callspec.id / "lab")
+    # One name on purpose, so that images and home volume are shared: it is no copy of `fresh`.
+    (made.root / ".labcrate" / "place").unlink()
     try:
         yield made
     finally:
