@@ -14,6 +14,7 @@ from typing import Any
 from labcrate import known, labels, output, process
 from labcrate.clone.place import Clone
 from labcrate.clone.settings import Settings
+from labcrate.engine.engine import refusal
 from labcrate.errors import Code, LabError
 from labcrate.lab.built import drop_superseded, recorded
 from labcrate.lab.compose import JUPYTER, Lab, Model, Service
@@ -237,6 +238,8 @@ def build_failure(log: str, what: str = "the build failed") -> LabError:
 
 
 def image_id(name: str) -> str:
-    """The id of an image; "" where there is none of that name."""
+    """The id of an image; "" where there is none of that name. LabError: the engine is away."""
     answer = process.ask(("docker", "image", "inspect", "--format", "{{.Id}}", name))
+    if not answer.ok and "no such" not in answer.stderr.lower():
+        raise refusal(answer.stderr)
     return answer.stdout.strip() if answer.ok else ""

@@ -42,8 +42,8 @@ def importable(lab: Lab, module: str) -> bool:
 def as_it_was(lab: Lab) -> Iterator[None]:
     """Later tests get the lab as it was, files and image.
 
-    The comment makes each build of the final stage a new one: another test's lab that added the same
-    package would have left it in the build cache.
+    The comment makes each build of the final stage a new one: the lab of another test that added
+    the same package would have left it in the build cache.
     """
     before = {name: (lab.root / "docker" / name).read_text() for name in FILES}
     (lab.root / "docker" / "packages.in").write_text(f"{before['packages.in']}# {uuid.uuid4()}\n")

@@ -259,11 +259,23 @@ def test_a_base_that_setup_built_must_still_be_here(settings: Settings, double: 
     own = replace(settings, base_image="lab-test-1/debian:trixie")
     double.expect("docker", "image", "inspect", stdout="sha256:1\n")
     require_base(own)
-    double.expect("docker", "image", "inspect", returncode=1)
+    absent = "Error response from daemon: No such image: x:latest"
+    double.expect("docker", "image", "inspect", stderr=absent, returncode=1)
     assert image_id("x") == ""
     with pytest.raises(LabError) as caught:
         require_base(own)
     assert caught.value.code is Code.BASE_IMAGE
+
+
+def test_an_engine_that_is_away_does_not_read_as_an_image_that_is_gone(
+    settings: Settings, double: Double
+) -> None:
+    own = replace(settings, base_image="lab-test-1/debian:trixie")
+    said = "Cannot connect to the Docker daemon at unix:///var/run/docker.sock."
+    double.expect("docker", "image", "inspect", stderr=said, returncode=1)
+    with pytest.raises(LabError) as caught:
+        require_base(own)
+    assert caught.value.code is Code.ENGINE_DOWN
 
 
 @pytest.mark.parametrize(
