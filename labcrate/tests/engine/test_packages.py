@@ -152,7 +152,7 @@ def test_what_is_there_already_changes_nothing(up_lab: Lab, typed: str) -> None:
     started = time.monotonic()
     done = up_lab.invoke("add-package", typed)
     assert "already" in done.stdout
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 20
     assert state(up_lab) == before
 
 
