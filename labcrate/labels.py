@@ -18,8 +18,6 @@ GPU = "dev.labcrate.gpu"
 COMPOSE_PROJECT = "com.docker.compose.project"
 COMPOSE_SERVICE = "com.docker.compose.service"
 COMPOSE_FOLDER = "com.docker.compose.project.working_dir"
-COMPOSE_HASH = "com.docker.compose.config-hash"
-COMPOSE_IMAGE = "com.docker.compose.image"
 
 ONEOFF = "com.docker.compose.oneoff"
 """Only Compose's containers have it. A container that someone made by hand from the lab's image
