@@ -12,6 +12,7 @@ from tempfile import NamedTemporaryFile
 from typing import Any
 
 from labcrate import environment, process
+from labcrate.lab.built import recorded
 from labcrate.lab.compose import JUPYTER, Lab, Model, resolve_model
 from labcrate.lab.images import build_failure, provide_parts, require_base
 from labcrate.lab.progress import Progress
@@ -54,9 +55,10 @@ def bake(lab: Lab, candidate: Path, targets: Sequence[Target]) -> None:
         file.write(text)
         file.flush()
         command = ("docker", "buildx", "bake", "--progress", "plain", "--file", file.name, *names)
-        done = process.stream(
-            command, line=Progress().line, extra_env=ANY_FOLDER, cwd=lab.clone.root, quiet=True
-        )
+        with recorded(lab, [tag for target in targets for tag in target.tags]):
+            done = process.stream(
+                command, line=Progress().line, extra_env=ANY_FOLDER, cwd=lab.clone.root, quiet=True
+            )
     (lab.clone.state / "build.log").write_text(done.stdout, encoding="utf-8")
     if not done.ok:
         raise build_failure(done.stdout)

@@ -1,7 +1,9 @@
 """The images that this lab's own builds made, and removing those that rebuilds left nameless.
 
 A label does not tell them: an image that the user built on one of the lab's inherits its labels,
-and may be nameless, too. So the ids are kept in .labcrate/images.json as they are made.
+and may be nameless, too. So the ids are kept in .labcrate/images.json as they are made. The names
+that a build is to give are noted before it starts: the task or the engine may die under it, and
+BuildKit may end it all the same.
 """
 
 from __future__ import annotations
@@ -13,9 +15,14 @@ from contextlib import contextmanager
 from labcrate import labels, process
 from labcrate.clone.env_file import write_private
 from labcrate.clone.place import Clone
+from labcrate.engine.engine import refusal
 from labcrate.lab.compose import Lab
+from labcrate.lab.containers import Unanswered
 
 RECORD = "images.json"
+BUILDING = "building.json"
+"""The names that a build is to give, and what had them before; gone once its images are on the
+record."""
 
 
 def remembered_images(clone: Clone) -> frozenset[str]:
@@ -46,7 +53,10 @@ def start_record(lab: Lab) -> None:
         return
     ours = ("--filter", f"label={labels.PROJECT}={lab.project}")
     listing = ("docker", "image", "ls", "--no-trunc", *ours, "--format", "{{.ID}}\t{{.Repository}}")
-    rows = (line.partition("\t") for line in process.ask(listing).stdout.splitlines())
+    answer = process.ask(listing)
+    if not answer.ok:
+        return
+    rows = (line.partition("\t") for line in answer.stdout.splitlines())
     names = (f"{lab.project}/", f"{lab.project}-")
     remember_images(lab.clone, {ident for ident, _, name in rows if name.startswith(names)})
 
@@ -54,22 +64,48 @@ def start_record(lab: Lab) -> None:
 @contextmanager
 def recorded(lab: Lab, names: Sequence[str]) -> Iterator[None]:
     """Put on the record what gets these names meanwhile, also by a build that fails half-way."""
+    if process.is_dry() or not names:
+        yield
+        return
     start_record(lab)
-    before = frozenset[str]() if process.is_dry() else named_images(names)
+    settle_record(lab.clone)
+    try:
+        note = {"names": sorted(set(names)), "before": sorted(named_images(names))}
+    except Unanswered as error:
+        raise refusal(str(error)) from None
+    write_private(lab.clone.state / BUILDING, json.dumps(note, indent=2) + "\n")
     try:
         yield
     finally:
-        if not process.is_dry():
-            remember_images(lab.clone, named_images(names) - before)
+        settle_record(lab.clone)
+
+
+def settle_record(clone: Clone) -> None:
+    """Put on the record what the last build made, unless the engine does not answer."""
+    path = clone.state / BUILDING
+    try:
+        note: dict[str, list[str]] = json.loads(path.read_text(encoding="utf-8"))
+        names, before = frozenset(note["names"]), frozenset(note["before"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    try:
+        made = named_images(names) - before
+    except Unanswered:
+        return
+    remember_images(clone, made)
+    path.unlink(missing_ok=True)
 
 
 def named_images(names: Iterable[str]) -> frozenset[str]:
-    """The ids of the images that have these names now."""
+    """The ids of the images that have these names now. Unanswered: the engine did not say."""
     wanted = sorted(set(names))
     if not wanted:
         return frozenset()
     form = ("docker", "image", "inspect", "--format", "{{.Id}}")
-    return frozenset(process.ask((*form, *wanted)).stdout.split())
+    answer = process.ask((*form, *wanted))
+    if not answer.ok and "no such image" not in answer.stderr.lower():
+        raise Unanswered(answer.stderr)
+    return frozenset(answer.stdout.split())
 
 
 def drop_superseded(lab: Lab) -> None:

@@ -13,7 +13,7 @@ from labcrate import labels, output, process
 from labcrate.clone.place import Clone
 from labcrate.errors import Code, LabError
 from labcrate.lab.bake import Target, bake, fields
-from labcrate.lab.built import drop_superseded, remember_images, start_record
+from labcrate.lab.built import drop_superseded
 from labcrate.lab.compose import JUPYTER, Lab
 from labcrate.lab.images import image_id, inputs_digest
 from labcrate.lab.snapshot import Snapshot
@@ -133,8 +133,6 @@ def keep_candidate(lab: Lab, image: str) -> None:
     """Make the prepared candidate and its image the lab's, or leave both as they were."""
     state, docker, retag = lab.clone.state, lab.clone.docker, _retagger(lab)
     old = image_id(lab.image())
-    start_record(lab)
-    remember_images(lab.clone, [image] if image else [])
     try:
         commit_candidate(state, docker, old_image=old, new_image=image, retag=retag)
     except BaseException:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 from double import Double
@@ -12,13 +12,16 @@ from labcrate import labels, process
 from labcrate.clean.survey import Lot, survey
 from labcrate.clone.place import Clone
 from labcrate.clone.settings import Settings
-from labcrate.errors import LabError
+from labcrate.errors import Code, LabError
 from labcrate.lab.built import (
+    BUILDING,
     RECORD,
     drop_superseded,
     named_images,
+    recorded,
     remember_images,
     remembered_images,
+    settle_record,
     start_record,
 )
 from labcrate.lab.compose import Lab, parse_model
@@ -41,6 +44,7 @@ class Engine:
         self.named = {"lab-test-1/jupyter": "sha256:old"}
         self.nameless = ["sha256:users"]
         self.gone: list[str] = []
+        self.away = False
         self.double = double
         double.expect("docker", "compose", "build", does=lambda *_: self.build("sha256:new"))
         double.expect("docker", "image", "rm", does=self.remove)
@@ -48,9 +52,12 @@ class Engine:
         self.listens(("docker", "image", "inspect"), self.inspect)
         self.listens(("docker", "image", "ls"), self.ls)
 
-    def listens(self, words: Sequence[str], told: object) -> None:
+    def listens(self, words: Sequence[str], told: Callable[[Sequence[str]], str]) -> None:
         def fresh(argv: Sequence[str], _stdin: str | None) -> None:
-            one.result = process.Result(argv=tuple(argv), stdout=told(argv))  # type: ignore[operator]
+            away = process.Result(
+                argv=(), returncode=1, stderr="Cannot connect to the Docker daemon"
+            )
+            one.result = away if self.away else process.Result(argv=(), stdout=told(argv))
 
         self.double.expect(*words, does=fresh)
         one = self.double.expected[0]
@@ -121,14 +128,68 @@ def test_an_image_that_a_container_uses_stays_on_the_record(lab: Lab, engine: En
     assert remembered_images(lab.clone) == {"sha256:old", "sha256:new"}
 
 
-def test_a_candidate_that_is_kept_is_on_the_record(lab: Lab, engine: Engine) -> None:
+@pytest.mark.parametrize("away", [False, True], ids=["the task", "the engine"])
+def test_what_a_killed_build_made_is_on_the_record_of_the_next(
+    lab: Lab, engine: Engine, away: bool
+) -> None:
+    """The engine or BuildKit may end the build after the task, or have ended a part of it."""
+
+    def interrupted(*_: object) -> None:
+        engine.build("sha256:half")
+        engine.away = away
+        raise KeyboardInterrupt
+
+    engine.double.expect("docker", "compose", "build", does=interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        rebuild(lab)
+    engine.away = False
+    engine.build("sha256:by-buildkit")
+    engine.double.expect("docker", "compose", "build", does=lambda *_: engine.build("sha256:new"))
+    rebuild(lab)
+    assert "sha256:users" in engine.nameless
+    assert ("sha256:half" in engine.gone) is not away
+    assert ("sha256:by-buildkit" in engine.gone) is away
+    assert not (lab.clone.state / BUILDING).exists()
+
+
+def test_a_build_that_died_with_its_task_is_on_the_record_of_the_next(
+    lab: Lab, engine: Engine
+) -> None:
+    """SIGKILL: nothing of the task ran after it."""
+    begun = recorded(lab, ["lab-test-1/jupyter"])
+    begun.__enter__()
+    note = (lab.clone.state / BUILDING).read_text()
+    engine.build("sha256:after-the-kill")
+    begun.__exit__(None, None, None)
+    (lab.clone.state / BUILDING).write_text(note)
+    (lab.clone.state / RECORD).write_text('["sha256:old"]')
+    rebuild(lab)
+    assert engine.gone == ["sha256:after-the-kill", "sha256:old"]
+    assert engine.nameless == ["sha256:users"]
+
+
+def test_an_engine_that_is_away_is_said_before_the_build(lab: Lab, engine: Engine) -> None:
+    engine.away = True
+    with pytest.raises(LabError) as caught, recorded(lab, ["lab-test-1/jupyter"]):
+        pass
+    assert caught.value.code is Code.ENGINE_DOWN
+    assert not (lab.clone.state / RECORD).exists()
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"names": 3, "before": []}', '{"names": []}'])
+@pytest.mark.usefixtures("engine")
+def test_a_damaged_note_adds_nothing(lab: Lab, text: str) -> None:
+    remember_images(lab.clone, [])
+    (lab.clone.state / BUILDING).write_text(text)
+    settle_record(lab.clone)
+    assert remembered_images(lab.clone) == frozenset()
+
+
+def test_a_candidate_that_is_kept_replaces_the_labs_image(lab: Lab, engine: Engine) -> None:
+    start_record(lab)
     prepare_candidate(lab.clone.state, lab.clone.docker)
     keep_candidate(lab, "sha256:candidate")
     assert engine.gone == ["sha256:old"]
-    assert remembered_images(lab.clone) == {"sha256:candidate"}
-    prepare_candidate(lab.clone.state, lab.clone.docker)
-    keep_candidate(lab, "")
-    assert remembered_images(lab.clone) == {"sha256:candidate"}
 
 
 def test_the_record_starts_with_what_an_earlier_version_built(lab: Lab, engine: Engine) -> None:
