@@ -13,6 +13,8 @@ PYTHON = (sys.executable, "-m")
 CONFIG = "labcrate/pyproject.toml"
 PYTEST = (*PYTHON, "pytest", "-c", CONFIG)
 HERE = Path("labcrate", "tests")
+QUICK = (str(HERE / "unit"), str(HERE / "compose"))
+ENGINE = str(HERE / "engine")
 DOCS = Path("labcrate", "docs")
 REPORTS = Path("reports")
 CHROMIUM = ("chromium", "chromium-driver")
@@ -40,8 +42,10 @@ def machinery(session: nox.Session) -> None:
     session.run(*PYTHON, "invoke", "setup", *answered)
     browser = [] if chromium(session) else ["-m", "not browser"]
     REPORTS.mkdir(exist_ok=True)
+    if not session.posargs:
+        session.run(*PYTEST, "--quiet", "--numprocesses=auto", *QUICK)
     junit = f"--junitxml={REPORTS / 'tests.xml'}"
-    session.run(*PYTEST, junit, *browser, *(session.posargs or [str(HERE)]))
+    session.run(*PYTEST, junit, *browser, *(session.posargs or [ENGINE]))
 
 
 def chromium(session: nox.Session) -> bool:
@@ -62,11 +66,9 @@ def chromium(session: nox.Session) -> bool:
 def unit(session: nox.Session) -> None:
     """The tests that need no engine, in seconds, with the branch coverage of the machinery."""
     tools(session)
-    quick = [str(HERE / "unit"), str(HERE / "compose")]
-    config = f"--rcfile={CONFIG}"
-    session.run(*PYTHON, "coverage", "run", config, "-m", *PYTEST[2:], *quick, *session.posargs)
-    if not session.posargs:
-        session.run(*PYTHON, "coverage", "report", config)
+    covered = ("--cov", f"--cov-config={CONFIG}", "--cov-report=term:skip-covered")
+    chosen = session.posargs or [*covered, *QUICK]
+    session.run(*PYTEST, "--quiet", "--numprocesses=auto", *chosen)
 
 
 @nox.session(default=False)

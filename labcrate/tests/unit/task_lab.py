@@ -6,6 +6,7 @@ A test changes what it is about; everything else answers as a lab that is well.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -184,8 +185,10 @@ def task_lab(
     clone: Clone, double: Double, jupyter_server: JupyterServer, monkeypatch: pytest.MonkeyPatch
 ) -> TaskLab:
     """The lab, with the user in its folder and nobody at the terminal."""
-    first = free_port(20_000, set())
-    ports = {"jupyter": jupyter_server.port, "tensorboard": first, "mlflow": first + 1}
+    # Each process that runs tests draws from another hundred, below those that the kernel gives.
+    first = free_port(20_000 + os.getpid() % 100 * 100, set())
+    second = free_port(first + 1, set())
+    ports = {"jupyter": jupyter_server.port, "tensorboard": first, "mlflow": second}
     own = clone.root.stat()
     clone.env_file.write_text(
         f"COMPOSE_PROJECT_NAME={PROJECT}\nJUPYTER_PORT={ports['jupyter']}\n"
