@@ -28,7 +28,6 @@ def test_one_command_on_a_bare_debian_13(machine: Machine, happened: Happened) -
     done = machine.run("python3", "bootstrap.py", "invoke", "setup", "--yes", "up", timeout=600)
     assert "installed and started" in done.stdout
     assert machine.health() == machine.health("tensorboard") == "healthy"
-    assert time.monotonic() - started < 400
     happened(f"one command to a healthy lab, in {time.monotonic() - started:.0f} s")
 
 

@@ -8,20 +8,43 @@ import stat
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from conftest import Lab, said
 from faultlog import Happened
 from web import client, get, wait_for_runs
 
+T = TypeVar("T")
+
+
+def timed(action: Callable[[], T]) -> tuple[T, float]:
+    """What an action gives, and the seconds that it takes."""
+    started = time.monotonic()
+    return action(), time.monotonic() - started
+
+
+def quickest(action: Callable[..., object], *arguments: str) -> float:
+    """The measure for other seconds: a machine that is busy now is busy for both."""
+    return min(timed(lambda: action(*arguments))[1] for _ in range(2))
+
+
+def signals(lab: Lab, since: str) -> list[str]:
+    """The signals that the lab's containers got."""
+    until = lab.docker("info", "--format", "{{.SystemTime}}").stdout.strip()
+    mine = ("--filter", f"label=com.docker.compose.project={lab.project}")
+    form = ("--filter", "event=kill", "--format", "{{.Actor.Attributes.signal}}")
+    return lab.docker("events", "--since", since, "--until", until, *mine, *form).stdout.split()
+
 
 def test_setup_twice_says_already_and_is_quick(lab: Lab) -> None:
     lab.invoke("setup", "--yes")
     before = (lab.root / ".env").read_bytes()
-    started = time.monotonic()
-    out = lab.invoke("setup", "--yes").stdout
-    assert time.monotonic() - started < 10.0
+    out, seconds = timed(lambda: lab.invoke("setup", "--yes").stdout)
+    # 1 s against 0.3 s on an idle machine; it asks the engine, and makes nothing.
+    assert seconds < 8 * quickest(lab.invoke, "--list")
     lines = [line for line in out.splitlines() if line.startswith("  ")]
     assert len(lines) == 5
     assert all("already" in line for line in lines), out
@@ -36,10 +59,10 @@ def test_env_is_private_and_complete(lab: Lab) -> None:
 def test_up_again_leaves_kernels_alone(up_lab: Lab) -> None:
     kernel = client(up_lab).kernel()
     kernel.run("x = 41")
-    started = time.monotonic()
-    out = up_lab.invoke("up").stdout
-    assert time.monotonic() - started < 15.0
+    out, seconds = timed(lambda: up_lab.invoke("up").stdout)
     assert "already up" in out
+    # 2.0 s against 0.7 s on an idle machine.
+    assert seconds < 6 * quickest(up_lab.docker, "compose", "up", "--detach", "--wait")
     assert kernel.run("print(x + 1)") == "42\n"
     kernel.close()
 
@@ -55,13 +78,15 @@ def test_quickstart_trains_and_tensorboard_shows_it(up_lab: Lab) -> None:
     """The whole loop, through the APIs that a browser uses."""
     notebook = json.loads((up_lab.root / "notebooks" / "01-quickstart.ipynb").read_text())
     kernel = client(up_lab).kernel()
+    _, import_s = timed(lambda: kernel.run("import torch"))
     started = time.monotonic()
     printed = "".join(
         kernel.run("".join(cell["source"]))
         for cell in notebook["cells"]
         if cell["cell_type"] == "code"
     )
-    assert time.monotonic() - started < 120, "the first notebook must not bore"
+    # 6 s against 3 s on an idle machine.
+    assert time.monotonic() - started < 15 * import_s, "the first notebook must not bore"
     kernel.close()
     assert "accuracy" in printed
     runs = wait_for_runs(up_lab)
@@ -141,10 +166,9 @@ def test_token_change_is_taken_up(up_lab: Lab) -> None:
 def test_down_keeps_the_users_things(up_lab: Lab) -> None:
     up_lab.exec("bash", "-c", "mkdir -p ~/.cache/x && echo kept > ~/.cache/x/model")
     (up_lab.root / "runs" / "keep").write_text("mine")
-    started = time.monotonic()
+    since = up_lab.docker("info", "--format", "{{.SystemTime}}").stdout.strip()
     up_lab.invoke("down")
-    took = time.monotonic() - started
-    assert took < 15
+    assert "9" not in signals(up_lab, since), "a service had to be killed, ten seconds late"
     assert set(up_lab.left_over()) == {"volumes", "images"}
     assert (up_lab.root / "runs" / "keep").read_text() == "mine"
     assert up_lab.invoke("run", "--", "cat", "/home/lab/.cache/x/model").stdout.count("kept") == 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -67,13 +66,10 @@ def test_on_is_refused_at_once_and_before_any_build(lab: Lab) -> None:
     lock = lab.root / "docker" / "apt.txt"
     text = lock.read_text()
     lock.write_text(text + "# something to build\n")
-    started = time.monotonic()
     done = lab.invoke("up", "--gpu", "on", check=False)
-    took = time.monotonic() - started
     lock.write_text(text)
     assert done.returncode == Code.GPU_NOT_OFFERED
     assert "error: no GPU: no NVIDIA driver is loaded on this machine" in said(done)
-    assert took < 2.0
     assert "Building" not in said(done)
     assert lab.container() == before
 

@@ -30,12 +30,11 @@ class Slow(RealStarter):
 def test_a_client_that_never_answers_costs_its_time_once() -> None:
     slow = Slow()
     starter = DeadlineStarter(slow, 0.2)
-    started = time.monotonic()
     with process.using(starter):
         answers = [process.ask(("docker", str(number)), timeout_s=30) for number in range(5)]
-    assert time.monotonic() - started < 1
     assert [answer.returncode for answer in answers] == [TIMED_OUT] * 5
     assert len(slow.limits) == 1
+    assert (slow.limits[0] or 60) <= 0.2
     assert starter.cut == [("docker", str(number)) for number in range(5)]
     assert starter.heard == {}
 
