@@ -21,6 +21,10 @@ ANY_FOLDER = {"BUILDX_BAKE_ENTITLEMENTS_FS": "0"}
 """Bake asks before it reads outside the current folder, where HOST_WHEELS may well be. Older ones
 neither ask nor know the flag that answers, but every one ignores a variable."""
 
+KEPT = ["type=cacheonly"]
+"""For a stage that others start from: older ones make a nameless image of it where nothing is said.
+Buildx 0.13 (Debian 13) does, 0.29 does not."""
+
 STAGES = "stages.Dockerfile"
 """The machinery's own stages, beside the parts."""
 
@@ -87,7 +91,7 @@ def bake_file(model: Model, candidate: Path, targets: Sequence[Target]) -> str:
         own = _target(common, target)
         if target.on:
             below = f"{target.on}-of-docker" if target.on not in names_of(targets) else target.on
-            made.setdefault(below, {**common, "target": target.on})
+            made.setdefault(below, {**common, "target": target.on, "output": KEPT})
             own |= {"context": common["contexts"]["labcrate-parts"], "dockerfile": STAGES}
             own["contexts"] = {
                 **common["contexts"],

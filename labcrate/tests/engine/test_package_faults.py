@@ -76,6 +76,8 @@ def test_engine_killed(up: Machine, happened: Happened) -> None:
     assert state(up) == before
     up.invoke("add-package", "einops")
     up.invoke("remove-package", "einops")
+    nameless = up.run("docker", "image", "ls", "--quiet", "--filter", "dangling=true").stdout
+    assert nameless == "", "a stage or a replaced image stays, which only its layers show"
     happened(f"exit {child.returncode}; files and image as before; the same command then succeeds")
 
 
