@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[2]
 ACCOUNT = ROOT / "reports" / "faults.json"
@@ -114,9 +115,11 @@ def keep(config: pytest.Config, row: Row) -> None:
         row.outcome = before.outcome if before.outcome != "passed" else row.outcome
     rows[row.test] = row
     ACCOUNT.parent.mkdir(exist_ok=True)
-    kept = json.loads(ACCOUNT.read_text()) if ACCOUNT.exists() else {}
-    kept[row.test] = asdict(row)
-    ACCOUNT.write_text(json.dumps(kept, indent=2, ensure_ascii=False))
+    # Another process may run tests, too.
+    with FileLock(ACCOUNT.with_suffix(".lock")):
+        kept = json.loads(ACCOUNT.read_text()) if ACCOUNT.exists() else {}
+        kept[row.test] = asdict(row)
+        ACCOUNT.write_text(json.dumps(kept, indent=2, ensure_ascii=False))
 
 
 def document(rows: Iterable[Row], kinds: tuple[str, ...]) -> str:

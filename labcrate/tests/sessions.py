@@ -15,6 +15,9 @@ PYTEST = (*PYTHON, "pytest", "-c", CONFIG)
 HERE = Path("labcrate", "tests")
 QUICK = (str(HERE / "unit"), str(HERE / "compose"))
 ENGINE = str(HERE / "engine")
+SIDE_BY_SIDE = ("--numprocesses=2", "--dist=loadgroup", "--verbose", "--durations=30")
+"""The tests of this machine's engine, and those of the nested machine's: see engine/conftest.py."""
+
 DOCS = Path("labcrate", "docs")
 REPORTS = Path("reports")
 CHROMIUM = ("chromium", "chromium-driver")
@@ -42,10 +45,12 @@ def machinery(session: nox.Session) -> None:
     session.run(*PYTHON, "invoke", "setup", *answered)
     browser = [] if chromium(session) else ["-m", "not browser"]
     REPORTS.mkdir(exist_ok=True)
-    if not session.posargs:
-        session.run(*PYTEST, "--quiet", "--numprocesses=auto", *QUICK)
     junit = f"--junitxml={REPORTS / 'tests.xml'}"
-    session.run(*PYTEST, junit, *browser, *(session.posargs or [ENGINE]))
+    if session.posargs:
+        session.run(*PYTEST, junit, *browser, *session.posargs)
+        return
+    session.run(*PYTEST, "--quiet", "--numprocesses=auto", *QUICK)
+    session.run(*PYTEST, junit, *browser, *SIDE_BY_SIDE, ENGINE)
 
 
 def chromium(session: nox.Session) -> bool:

@@ -20,6 +20,16 @@ AWKWARD = "lab tést (1)"
 """A folder name with a space, a letter beyond ASCII and brackets: people have such folders."""
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Two groups, which `nox -s machinery` runs beside each other: each has an engine of its own.
+
+    Within a group the order stays: what the last module takes away, no other misses.
+    """
+    for item in items:
+        where = "machine" if "machine" in getattr(item, "fixturenames", ()) else "here"
+        item.add_marker(pytest.mark.xdist_group(where))
+
+
 def share_base(clone: Path) -> None:
     """Build on the base image and the wheels that this checkout has, so that layers are shared.
 

@@ -13,6 +13,8 @@ import subprocess
 import tarfile
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,12 @@ KEEP = "notebooks/kept.ipynb"
 
 PACKAGES = ("python3", "python3-venv", "procps", "e2fsprogs", "iproute2", "faketime")
 """Python, and what the tests do their damage with."""
+
+DISK = """
+truncate -s 64G /disk/image && mkfs.ext4 -q -m 0 /disk/image && mkdir -p /var/lib/docker
+mount -o loop,discard /disk/image /var/lib/docker
+"""
+"""The engine's data has a file system of its own, which a test can fill up without writing."""
 
 
 @dataclass
@@ -90,8 +98,20 @@ class Machine:
 
     def bring_up(self) -> None:
         """The lab up, whatever was there before, and a file of the user's in it."""
-        self.run("python3", "bootstrap.py", "invoke", "setup", "--yes", "up", timeout=600)
+        if self.run(".venv/bin/python", "-m", "invoke", "up", check=False).returncode:
+            self.run("python3", "bootstrap.py", "invoke", "setup", "--yes", "up", timeout=600)
         self.write(KEEP, "mine")
+
+    @contextmanager
+    def full_disk(self, left_mb: int) -> Iterator[None]:
+        """The engine's disk with no more than this left on it."""
+        fill = "/var/lib/docker/fill"
+        room = int(self.sh("df --output=avail -B1 /var/lib/docker").split()[1])
+        self.sh(f"fallocate -l {room - left_mb * 10**6} {fill}")
+        try:
+            yield
+        finally:
+            self.sh(f"rm {fill}")
 
     def nothing_lost(self) -> bool:
         return self.run("cat", KEEP).stdout == "mine"
@@ -134,7 +154,7 @@ class Machine:
 def start_machine(base: str, work: Path) -> Machine:
     """A running machine with a clone in it, and nothing done yet."""
     machine = Machine(name=f"labcrate-machine-{uuid.uuid4().hex[:8]}")
-    options = ("--detach", "--privileged", "--init", "--volume", "/var/lib/docker")
+    options = ("--detach", "--privileged", "--init", "--volume", "/disk")
     subprocess.run(
         [
             "docker",
@@ -156,6 +176,7 @@ def start_machine(base: str, work: Path) -> Machine:
     subprocess.run(["docker", "cp", "--quiet", str(ca), f"{machine.name}:{CA}"], check=True)
     install = "apt-get update -qq && apt-get install -qq -y --no-install-recommends"
     machine.sh(f"{install} {' '.join(PACKAGES)} > /dev/null 2>&1")
+    machine.sh(DISK)
     put_clone(machine, work)
     return machine
 
