@@ -16,7 +16,7 @@ HERE = Path("labcrate", "tests")
 QUICK = (str(HERE / "unit"), str(HERE / "compose"))
 ENGINE = str(HERE / "engine")
 SIDE_BY_SIDE = ("--numprocesses=2", "--dist=loadgroup", "--verbose", "--durations=30")
-"""The tests of this machine's engine, and those of the nested machine's: see engine/conftest.py."""
+"""Two groups, see engine/conftest.py: half of what the tests do is to wait."""
 
 DOCS = Path("labcrate", "docs")
 REPORTS = Path("reports")

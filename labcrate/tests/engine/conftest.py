@@ -16,18 +16,23 @@ from labcrate.clone import env_file, ports
 
 __all__ = ["ROOT", "Lab", "happened", "pytest_runtest_makereport", "said"]
 
+BESIDE = ("test_owner.py", "test_ways.py")
+"""Modules with labs of their own that run beside those with the session's lab."""
+
 AWKWARD = "lab tést (1)"
 """A folder name with a space, a letter beyond ASCII and brackets: people have such folders."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Two groups, which `nox -s machinery` runs beside each other: each has an engine of its own.
+    """Two groups of about the same length, which `nox -s machinery` runs side by side.
 
-    Within a group the order stays: what the last module takes away, no other misses.
+    One has the session's lab, the other the nested machine, so that each is made once. Within a
+    group the order stays: what the last module takes away, no other misses.
     """
     for item in items:
-        where = "machine" if "machine" in getattr(item, "fixturenames", ()) else "here"
-        item.add_marker(pytest.mark.xdist_group(where))
+        has_lab = {"lab", "machine"} & set(getattr(item, "fixturenames", ())) != {"machine"}
+        beside = not has_lab or item.path.name in BESIDE
+        item.add_marker(pytest.mark.xdist_group("beside" if beside else "lab"))
 
 
 def share_base(clone: Path) -> None:
