@@ -17,13 +17,12 @@ from labcrate.lab.compose import JUPYTER, Lab, Model, resolve_model
 from labcrate.lab.images import build_failure, provide_parts, require_base
 from labcrate.lab.progress import Progress
 
-ANY_FOLDER = {"BUILDX_BAKE_ENTITLEMENTS_FS": "0"}
+BAKES = {"BUILDX_BAKE_ENTITLEMENTS_FS": "0", "BUILDX_NO_DEFAULT_LOAD": "1"}
 """Bake asks before it reads outside the current folder, where HOST_WHEELS may well be. Older ones
-neither ask nor know the flag that answers, but every one ignores a variable."""
+neither ask nor know the flag that answers, but every one ignores a variable.
 
-KEPT = ["type=cacheonly"]
-"""For a stage that others start from: older ones make a nameless image of it where nothing is said.
-Buildx 0.13 (Debian 13) does, 0.29 does not."""
+Where nothing is said of a stage that others start from, Buildx 0.13 (Debian 13) makes a nameless
+image of it; `type=cacheonly` does not keep it from that."""
 
 STAGES = "stages.Dockerfile"
 """The machinery's own stages, beside the parts."""
@@ -61,7 +60,7 @@ def bake(lab: Lab, candidate: Path, targets: Sequence[Target]) -> None:
         command = ("docker", "buildx", "bake", "--progress", "plain", "--file", file.name, *names)
         with recorded(lab, [tag for target in targets for tag in target.tags]):
             done = process.stream(
-                command, line=Progress().line, extra_env=ANY_FOLDER, cwd=lab.clone.root, quiet=True
+                command, line=Progress().line, extra_env=BAKES, cwd=lab.clone.root, quiet=True
             )
     (lab.clone.state / "build.log").write_text(done.stdout, encoding="utf-8")
     if not done.ok:
@@ -91,7 +90,7 @@ def bake_file(model: Model, candidate: Path, targets: Sequence[Target]) -> str:
         own = _target(common, target)
         if target.on:
             below = f"{target.on}-of-docker" if target.on not in names_of(targets) else target.on
-            made.setdefault(below, {**common, "target": target.on, "output": KEPT})
+            made.setdefault(below, {**common, "target": target.on})
             own |= {"context": common["contexts"]["labcrate-parts"], "dockerfile": STAGES}
             own["contexts"] = {
                 **common["contexts"],

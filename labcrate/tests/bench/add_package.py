@@ -92,7 +92,7 @@ def pip_base(lab: Lab, folder: Path) -> str:
     text = bake.bake_file(model, lab.root / "docker", [target])
     (folder / "bake.json").write_text(text)
     command = ("docker", "buildx", "bake", "--file", str(folder / "bake.json"), "base")
-    must(lab, *command, **bake.ANY_FOLDER)
+    must(lab, *command, **bake.BAKES)
     (folder / "Dockerfile").write_text(PIP_BASE)
     label = f"dev.labcrate.project={lab.project}"
     name = f"{lab.project}/bench-pip"

@@ -60,7 +60,6 @@ def test_a_stage_of_ours_starts_from_one_of_docker(lab: Lab) -> None:
     assert list(targets) == ["base-of-docker", "resolved"]
     below, own = targets["base-of-docker"], targets["resolved"]
     assert (below["target"], below["context"]) == ("base", "/candidate")
-    assert below["output"] == ["type=cacheonly"], "else Buildx 0.13 makes a nameless image of it"
     assert (own["context"], own["dockerfile"]) == ("/parts", STAGES)
     assert own["contexts"] == {
         "labcrate-parts": "/parts",
