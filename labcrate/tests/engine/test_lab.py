@@ -84,6 +84,33 @@ def test_files_belong_to_the_lab_user(up_lab: Lab, happened: Happened) -> None:
     happened(f"files written inside belong to uid {up_lab.env['LAB_UID']}, not to root", 4)
 
 
+def launcher_folder(lab: Lab) -> str:
+    """Where JupyterLab's launcher makes a new notebook, by the settings of its page."""
+    status, page = get(f"{lab.jupyter}/lab", Authorization=f"token {lab.env['JUPYTER_TOKEN']}")
+    assert status == 200
+    found = re.search(r'"preferredPath": "([^"]*)"', page.decode())
+    return found[1] if found else ""
+
+
+def test_the_launcher_makes_notebooks_where_they_can_be_saved(up_lab: Lab) -> None:
+    """Also in a folder of .env that is not there yet: the engine would make it as root."""
+    folder = launcher_folder(up_lab)
+    assert folder == "notebooks"
+    made = client(up_lab).call(f"/api/contents/{folder}", "POST", {"type": "notebook"})
+    (up_lab.root / made["path"]).unlink()
+    up_lab.set(JUPYTER_DIR="/lab/notebooks/thesis/one")
+    try:
+        up_lab.invoke("up")
+        folder = launcher_folder(up_lab)
+        made = client(up_lab).call(f"/api/contents/{folder}", "POST", {"type": "notebook"})
+        assert made["path"] == "notebooks/thesis/one/Untitled.ipynb"
+        owners = {path.stat().st_uid for path in (up_lab.root / made["path"]).parents[:2]}
+        assert owners == {int(up_lab.env["LAB_UID"])} != {0}
+    finally:
+        up_lab.set(JUPYTER_DIR="/lab/notebooks")
+        up_lab.invoke("up")
+
+
 def test_env_reaches_notebooks_without_the_token(up_lab: Lab) -> None:
     seen = up_lab.exec("env").stdout
     assert "TENSORBOARD_DIR=/lab/runs" in seen
