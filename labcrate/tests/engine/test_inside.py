@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
 from clone import Lab, said
 from faultlog import Happened
-from web import client
+from web import client, get
+
+from labcrate.clone.rules import LEAST_PIDS, OPTIONAL
 
 INSIDE = """
 import json, os, pathlib
@@ -65,6 +68,7 @@ def test_the_engine_was_told_to_lock_it_down(up_lab: Lab, happened: Happened) ->
         assert not host["Privileged"]
         assert not host["CapAdd"]
         assert not host["Devices"]
+        assert host["PidsLimit"] == int(up_lab.env["PIDS_LIMIT"]) == int(OPTIONAL["PIDS_LIMIT"])
         assert (host["PidMode"], host["IpcMode"], host["UsernsMode"]) == ("", "private", "")
         assert host["NetworkMode"] == f"{up_lab.project}_default"
         assert seen["Config"]["User"] == f"{up_lab.env['LAB_UID']}:{up_lab.env['LAB_GID']}"
@@ -146,3 +150,38 @@ def test_a_link_leads_nowhere(up_lab: Lab, tmp_path: Path, happened: Happened) -
     happened(
         "the links end inside the container; the host's files are as they were", 2 * len(targets)
     )
+
+
+def processes_of(lab: Lab) -> int:
+    told = lab.docker("stats", "--no-stream", "--format", "{{.PIDs}}", lab.container())
+    return int(told.stdout)
+
+
+def test_a_fork_bomb_ends_at_the_limit(up_lab: Lab) -> None:
+    """Tried with the lowest limit, and only where the engine has it."""
+    up_lab.set(PIDS_LIMIT=str(LEAST_PIDS))
+    try:
+        up_lab.invoke("up")
+        for service in ("jupyter", "tensorboard"):
+            told = up_lab.docker(
+                "inspect", "--format", "{{.HostConfig.PidsLimit}}", up_lab.container(service)
+            )
+            assert told.stdout.strip() == str(LEAST_PIDS)
+        kernel = client(up_lab).kernel()
+        kernel.run(
+            "import subprocess; subprocess.Popen(['bash', '-c', 'f() { f | f & }; f; wait'])"
+        )
+        deadline = time.monotonic() + 30
+        while (most := processes_of(up_lab)) < 0.9 * LEAST_PIDS and time.monotonic() < deadline:
+            pass
+        assert 0.9 * LEAST_PIDS <= most <= LEAST_PIDS
+        assert get(f"{up_lab.tensorboard}/data/runs")[0] == 200
+        other = up_lab.docker(
+            "run", "--rm", "--pids-limit", "64", f"{up_lab.project}/jupyter", "true"
+        )
+        assert other.returncode == 0, said(other)
+        up_lab.invoke("down")
+    finally:
+        up_lab.set(PIDS_LIMIT=OPTIONAL["PIDS_LIMIT"])
+        up_lab.invoke("up")
+    assert client(up_lab).kernel().run("print(1 + 1)") == "2\n"
