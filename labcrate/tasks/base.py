@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -41,7 +42,7 @@ def lab_task(**flags: str) -> Callable[[Body], Any]:
             except LabError as error:
                 raise Exit(str(error), code=int(error.code)) from None
             except OSError as error:
-                if error.errno not in FULL:
+                if not is_full(error):
                     raise
                 raise Exit(str(no_room(error)), code=Code.DISK_FULL) from None
             except KeyboardInterrupt:
@@ -58,11 +59,17 @@ def lab_task(**flags: str) -> Callable[[Body], Any]:
     return decorate
 
 
+def is_full(error: OSError) -> bool:
+    """Whether there was no room; copying a folder collects such errors in one of its own."""
+    return error.errno in FULL or f"[Errno {errno.ENOSPC}]" in str(error)
+
+
 def no_room(error: OSError) -> LabError:
     where = f": {error.filename}" if error.filename else ""
     return LabError(
-        f"the disk of this clone is full{where} ({error.strerror})",
-        fix="make room: delete files, or invoke clean --images (needs none); then run it again",
+        f"the disk of this clone is full{where}",
+        fix="make room (delete files, or `invoke clean --images`, which needs none itself), "
+        "then run the same command again",
         code=Code.DISK_FULL,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from labcrate.clone.env_file import if_there_is_room, writable, write_private
 from labcrate.clone.lock import locked, refuse_read_only
 from labcrate.clone.place import Clone
 from labcrate.errors import Code
+from labcrate.tasks.base import is_full
 from labcrate.tasks.cleaning import clean
 from labcrate.tasks.starting import build, down, up
 
@@ -99,6 +101,17 @@ def test_a_task_that_must_write_says_that_the_disk_is_full(task_lab: TaskLab) ->
     code, told = failed(build)
     assert (code, "the disk of this clone is full" in told) == (Code.DISK_FULL, True)
     assert "invoke clean --images" in told
+
+
+def test_a_copy_of_a_folder_that_does_not_fit_is_a_full_disk(tmp_path: Path) -> None:
+    (tmp_path / "from").mkdir()
+    (tmp_path / "from" / "x").write_text("x")
+    (tmp_path / "to").mkdir()
+    (tmp_path / "to" / "x").symlink_to("/dev/full")
+    with pytest.raises(shutil.Error) as caught:
+        shutil.copytree(tmp_path / "from", tmp_path / "to", dirs_exist_ok=True)
+    assert is_full(caught.value)
+    assert not is_full(shutil.Error([("a", "b", "[Errno 13] Permission denied")]))
 
 
 def test_another_error_of_the_system_is_not_hidden() -> None:
