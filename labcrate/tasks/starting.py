@@ -11,7 +11,7 @@ from labcrate import output, process
 from labcrate.clone.fresh import ensure_env_file, ensure_folders, refresh_package_settings
 from labcrate.clone.identity import part_from_original, settle
 from labcrate.clone.lock import refuse_read_only
-from labcrate.clone.place import find_clone
+from labcrate.clone.place import find_clone, refuse_awkward_path
 from labcrate.clone.settings import load, raise_problems
 from labcrate.engine.base_image import ensure_base_image
 from labcrate.engine.engine import find_engine, require_engine
@@ -43,6 +43,7 @@ def setup(c: Context, yes: bool = False) -> None:  # noqa: ARG001
     confirm = asker(yes)
     clone = find_clone()
     refuse_read_only(clone)
+    refuse_awkward_path(clone)
     # The engine first: as it starts, labs of other clones come back and take their ports again.
     ensure_engine(confirm)
     part_from_original(clone)

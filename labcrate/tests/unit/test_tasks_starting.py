@@ -346,6 +346,16 @@ def test_a_dry_down_stops_nothing(task_lab: TaskLab, capsys: pytest.CaptureFixtu
 # setup
 
 
+def test_setup_refuses_a_path_that_builds_cannot(
+    task_lab: TaskLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved = task_lab.clone.root.rename(task_lab.clone.root.with_name('a,"b'))
+    monkeypatch.chdir(moved)
+    code, told = failed(setup)
+    assert (code, "which builds cannot" in told) == (Code.FOLDER, True)
+    assert task_lab.calls == 0
+
+
 def test_setup_changes_nothing_that_is_right(
     task_lab: TaskLab, capsys: pytest.CaptureFixture[str]
 ) -> None:
