@@ -70,6 +70,8 @@ def make_venv():
         import ensurepip  # noqa: F401
     except ImportError:
         apt_venv()
+    if os.pathsep in ROOT:
+        fail("no virtual environment works below a `:`, as in " + ROOT, "move or rename the folder")
     print("Making .venv with the pinned tools ...")
     sys.stdout.flush()
     shutil.rmtree(VENV, ignore_errors=True)

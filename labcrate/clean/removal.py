@@ -9,6 +9,7 @@ from pathlib import Path
 
 from labcrate import output, process
 from labcrate.clean.survey import Kind, Thing, begun_file
+from labcrate.clone.env_file import if_there_is_room
 from labcrate.clone.place import Clone
 
 ORDER: tuple[Kind, ...] = ("container", "network", "image", "volume", "cache", "state")
@@ -89,7 +90,8 @@ def _drop_records(clone: Clone, ids: Sequence[str]) -> list[str]:
     failures = []
     begun = begun_file(clone)
     if not process.is_dry():
-        begun.write_text("\n".join(ids))
+        with if_there_is_room():
+            begun.write_text("\n".join(ids))
     for ident in ids:
         done = process.change((*prune, f"id={ident}"), timeout_s=120, quiet=True)
         if not done.ok:

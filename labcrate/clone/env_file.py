@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import dotenv
@@ -70,18 +72,41 @@ def parse_size(text: str) -> int:
     return int(digits) << 10 * "bkmg".index(unit.lower())
 
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""What the system says where a disk, or the user's share of it, has no room left."""
+
+
+@contextmanager
+def if_there_is_room() -> Iterator[None]:
+    """For what may stay unwritten on a full disk: the tasks that make room must work there."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+
+
 def write_private(path: Path, text: str) -> None:
-    """Replace a file as a whole, never readable by others, not even for a moment."""
+    """Replace a file as a whole, never readable by others, not even for a moment.
+
+    OSError: the disk is full; what was there before is still there.
+    """
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")
     except OSError as error:
+        if error.errno in FULL:
+            raise
         raise LabError(
             f"cannot write {path}: {error.strerror}",
             fix="work in a clone that you can write to",
             code=Code.FOLDER,
         ) from error
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError:
+        Path(name).unlink()
+        raise
     if environment.is_root():
         owner = path.parent.stat()
         os.chown(name, owner.st_uid, owner.st_gid)
@@ -89,12 +114,12 @@ def write_private(path: Path, text: str) -> None:
 
 
 def writable(path: Path) -> bool:
-    """Whether this process can create files there, tried with one that has no name.
+    """Whether this process may create files there, tried with one that has no name.
 
     os.access says yes to root wherever it asks, also on a network share that squashes root.
     """
     try:
         tempfile.TemporaryFile(dir=path).close()
-    except OSError:
-        return False
+    except OSError as error:
+        return error.errno in FULL
     return True

@@ -18,9 +18,11 @@ from labcrate.clone.index_settings import (
     without_login,
     write_package_settings,
 )
+from labcrate.clone.named_folders import make_named_folders
 from labcrate.clone.place import Clone
 from labcrate.clone.ports import free_port
 from labcrate.clone.settings import Settings
+from labcrate.errors import Code, LabError
 
 ARTICLE_PORTS = {"JUPYTER_PORT": 8888, "TENSORBOARD_PORT": 6006}
 """The first choice for each port: the services' own defaults."""
@@ -86,15 +88,28 @@ def ensure_env_file(clone: Clone) -> None:
 def ensure_folders(settings: Settings, quiet: bool = False) -> None:
     """Make the owner's folders, so that the engine does not make them as root."""
     missing = [path for path in settings.folders if not path.is_dir()]
-    given = []
+    given: list[Path] = []
+    made: list[str] = []
     if not process.is_dry():
         for path in missing:
-            path.mkdir(parents=True, exist_ok=True)
+            _make_folder(path)
         owner = (settings.uid, settings.gid)
         given = [p for p in settings.folders if environment.is_root() and give(p, owner)]
-    names = ", ".join(dict.fromkeys(path.name for path in (*missing, *given)))
+        made = make_named_folders(settings)
+    names = ", ".join(dict.fromkeys([*(path.name for path in (*missing, *given)), *made]))
     if not quiet or names:
         output.setup_row("folders", f"made ready: {names}" if names else "already there")
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LabError(
+            f"the folder {path} cannot be made: {error.strerror}",
+            fix="remove what is there, or set ROOT_DIR in .env to another folder",
+            code=Code.FOLDER,
+        ) from None
 
 
 def give(path: Path, owner: tuple[int, int]) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from labcrate import output, process
-from labcrate.clone.env_file import fill, read_env, read_text, write_private
+from labcrate.clone.env_file import fill, if_there_is_room, read_env, read_text, write_private
 from labcrate.clone.place import Clone
 from labcrate.clone.ports import free_port
 from labcrate.errors import Code, LabError
@@ -90,8 +90,9 @@ def settle(clone: Clone) -> None:
     """
     refuse_copy(clone)
     if recorded_place(clone) != shown_root(clone) and not process.is_dry():
-        clone.state.mkdir(exist_ok=True)
-        write_private(place_file(clone), shown_root(clone) + "\n")
+        with if_there_is_room():
+            clone.state.mkdir(exist_ok=True)
+            write_private(place_file(clone), shown_root(clone) + "\n")
 
 
 def part_from_original(clone: Clone) -> None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import filelock
 
 from labcrate import output, process
-from labcrate.clone.env_file import writable
+from labcrate.clone.env_file import if_there_is_room, writable
 from labcrate.clone.place import Clone
 from labcrate.errors import Code, LabError
 
@@ -31,18 +31,21 @@ def locked(clone: Clone, what: str) -> Iterator[None]:
         yield
         return
     refuse_read_only(clone)
-    clone.state.mkdir(exist_ok=True)
     lock = filelock.FileLock(clone.state / "lock")
     holder = clone.state / "holder"
+    # Without room for the lock itself, `down` and `clean` go on: they make room.
+    with if_there_is_room():
+        clone.state.mkdir(exist_ok=True)
+        try:
+            # Not 0: who took it this very moment has yet to leave its name.
+            lock.acquire(timeout=0.3)
+        except filelock.Timeout:
+            who = (holder.read_text() if holder.exists() else "") or "another task"
+            output.say(f"Waiting for {who} in this clone (Ctrl-C to give up).")
+            lock.acquire()
     try:
-        # Not 0: who took it this very moment has yet to leave its name.
-        lock.acquire(timeout=0.3)
-    except filelock.Timeout:
-        who = holder.read_text() if holder.exists() else "another task"
-        output.say(f"Waiting for {who} in this clone (Ctrl-C to give up).")
-        lock.acquire()
-    try:
-        holder.write_text(f"`invoke {what}` (process {os.getpid()})")
+        with if_there_is_room():
+            holder.write_text(f"`invoke {what}` (process {os.getpid()})")
         yield
     finally:
         holder.unlink(missing_ok=True)

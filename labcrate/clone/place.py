@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,6 +57,26 @@ class Clone:
     @property
     def project_file(self) -> Path:
         return self.root / "pyproject.toml"
+
+
+AWKWARD = re.compile(r'[:,"%\x00-\x1f\x7f]')
+"""What the folder of a clone may not be named with. Python's venv and the engine's mounts split a
+path at `:`, Compose's builds at `,` and at a double quote, and it reads `%` as a part of an address
+(Compose 2.40 and Buildx 0.29, tried)."""
+
+
+def refuse_awkward_path(clone: Clone) -> None:
+    """Say it at once: otherwise the first build fails, in words about something else.
+
+    A lab that was built elsewhere and moved goes on, so only `setup` and builds ask.
+    """
+    found = AWKWARD.search(str(clone.root))
+    if found:
+        raise LabError(
+            f"the path of this clone holds {found[0]!r}, which builds cannot: {str(clone.root)!r}",
+            fix='move the clone to a folder without any of : , " % in its path',
+            code=Code.FOLDER,
+        )
 
 
 def find_clone(start: Path | None = None) -> Clone:

@@ -26,6 +26,9 @@ VARIED = 8
 LEAST_MEMORY = 256 * 2**20
 """Bytes. JupyterLab without a kernel takes 80 MB (measured), a first kernel 60 MB more."""
 
+LEAST_PIDS = 256
+"""Processes and threads. JupyterLab and a kernel with PyTorch have 19 on two cores (measured)."""
+
 TYPO = 0.85
 """How like a variable of the lab (difflib's ratio) an unknown name must be to count as a typo of
 it. Owner's variables for services of their own are welcome: MLFLOW_PORT is 0.7 of JUPYTER_PORT,
@@ -41,18 +44,15 @@ OPTIONAL = {
     "GPU_DEVICES": "all",
     "SHM_SIZE": "8g",
     "MEMORY_LIMIT": "0",
+    "PIDS_LIMIT": "16384",
     "BIND_ADDRESS": "127.0.0.1",
     "TZ": "",
     "HOST_WHEELS": "",
     "COMPOSE_FILE": "compose/compose.yaml",
 }
 REQUIRED = (
-    "COMPOSE_PROJECT_NAME",
-    "JUPYTER_PORT",
-    "JUPYTER_TOKEN",
-    "TENSORBOARD_PORT",
-    "LAB_UID",
-    "LAB_GID",
+    *("COMPOSE_PROJECT_NAME", "JUPYTER_PORT", "JUPYTER_TOKEN", "TENSORBOARD_PORT"),
+    *("LAB_UID", "LAB_GID"),
 )
 KNOWN = (*REQUIRED, *OPTIONAL)
 
@@ -161,9 +161,7 @@ def _folders(values: Mapping[str, str], clone: Clone) -> Iterator[Problem]:
             code=Code.FOLDER,
         )
     elif not path.is_dir():
-        yield Problem(
-            text=f"ROOT_DIR={value} is a file", fix="name a folder instead", code=Code.FOLDER
-        )
+        yield Problem(text=f"ROOT_DIR={value} is a file", fix="name a folder", code=Code.FOLDER)
     elif not all((path / name).is_dir() for name in FOLDERS) and not writable(path):
         yield Problem(
             text=f"ROOT_DIR={value or clone.root} is not writable for this user",
@@ -197,14 +195,16 @@ def _choices(values: Mapping[str, str]) -> Iterator[Problem]:
 
 
 def _sizes(values: Mapping[str, str]) -> Iterator[Problem]:
-    for name in ("SHM_SIZE", "MEMORY_LIMIT"):
+    least = {"MEMORY_LIMIT": LEAST_MEMORY, "PIDS_LIMIT": LEAST_PIDS}
+    for name, unit in (("SHM_SIZE", "g"), ("MEMORY_LIMIT", "g"), ("PIDS_LIMIT", "")):
         value = values.get(name) or OPTIONAL[name]
-        if not re.fullmatch(r"[0-9]+[bkmgBKMG]?", value):
-            yield Problem(text=f"{name}={value} is not a size", fix=f"write e.g. {name}=8g")
-        elif name == "MEMORY_LIMIT" and 0 < parse_size(value) < LEAST_MEMORY:
+        what, example = ("size", "8g") if unit else ("number", OPTIONAL[name])
+        if not re.fullmatch("[0-9]+[bkmgBKMG]?" if unit else "[0-9]{1,7}", value):
+            yield Problem(text=f"{name}={value} is not a {what}", fix=f"write {name}={example}")
+        elif 0 < parse_size(value) < least.get(name, 0):
             yield Problem(
-                text=f"MEMORY_LIMIT={value} is less than JupyterLab itself needs",
-                fix="set it to 256m or more (0: no limit)",
+                text=f"{name}={value} is less than JupyterLab itself needs",
+                fix=f"set it to {'256m' if unit else LEAST_PIDS} or more (0: no limit)",
             )
 
 

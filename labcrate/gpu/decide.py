@@ -24,6 +24,7 @@ from labcrate.gpu.devices import device_names, selected_cards
 from labcrate.gpu.offer import Choice, choose_gpu, device_overlay, parse_choice
 from labcrate.gpu.record import failed_proof
 from labcrate.gpu.torch_build import Build, Hardware, choose_build, is_arm
+from labcrate.gpu.unused import driven_card, unused_card
 from labcrate.lab.compose import JUPYTER, Lab
 from labcrate.lab.snapshot import Snapshot
 
@@ -47,18 +48,23 @@ BLAMES_GPU = re.compile(r"nvidia|\bcdi\b|gpu vendor|device driver", re.IGNORECAS
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """What `up` will do about the GPU, and why. stamp: equal for equal decisions."""
+    """What `up` will do about the GPU, and why. stamp: equal for equal decisions.
+
+    unused: what to say of a card of this machine that the lab does not get; "" where all is well.
+    """
 
     mode: str
     choice: Choice
     build: Build
     stamp: str
     lab: Lab
+    unused: str = ""
 
     def without_gpu(self, cause: str, fix: str) -> Decision:
         """The same on the CPU, after the GPU failed."""
         lab = replace(self.lab, overlays=())
-        return replace(self, choice=Choice(reason=cause, fix=fix), lab=lab)
+        choice = Choice(reason=cause, fix=fix)
+        return replace(self, choice=choice, lab=lab, unused=unused_card(choice))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +92,8 @@ def decide(snapshot: Snapshot, engine: Engine, mode: str = "") -> Decision:
             code=Code.SETTINGS,
         )
     clone = snapshot.lab.clone
-    choice, build, seen = choose_gpu_and_build(mode, _sources(snapshot, engine, mode))
+    sources = _sources(snapshot, engine, mode)
+    choice, build, seen = choose_gpu_and_build(mode, sources)
     stamp = json.dumps([choice.overlay, choice.devices, seen.driver, build.backend])
     if mode == "auto" and choice.overlay:
         # One that ended counts too: it is the container that `up` would start again.
@@ -94,7 +101,15 @@ def decide(snapshot: Snapshot, engine: Engine, mode: str = "") -> Decision:
         if cause := failed_proof(clone, container.id if container else "", stamp):
             choice = Choice(reason=cause, fix="invoke up --gpu on (tries again)")
     lab = replace(snapshot.lab, overlays=overlays(choice, clone), torch_backend=build.backend)
-    return Decision(mode=mode, choice=choice, build=build, stamp=stamp, lab=lab)
+    wasted = driven_card(sources.host) and snapshot.settings.torch_backend != "cpu"
+    return Decision(
+        mode=mode,
+        choice=choice,
+        build=build,
+        stamp=stamp,
+        lab=lab,
+        unused=unused_card(choice) if wasted else "",
+    )
 
 
 def _sources(snapshot: Snapshot, engine: Engine, mode: str) -> Sources:

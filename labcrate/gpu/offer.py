@@ -70,10 +70,14 @@ class Choice:
 
 @dataclass(frozen=True, kw_only=True)
 class Missing:
-    """Why the lab can have no GPU, and what would help."""
+    """Why the lab can have no GPU, and what would help.
+
+    toolkit: the container toolkit of this machine is missing, or the engine was not told of it.
+    """
 
     why: str
     fix: str
+    toolkit: bool = False
 
 
 def parse_choice(label: str) -> Choice | None:
@@ -176,7 +180,7 @@ def _nothing(engine: Engine, host: Host) -> Missing:
     if engine.remote:
         return Missing(
             why=f"the engine at {engine.host} offers no GPU (no CDI device, no runtime `nvidia`)",
-            fix=f"on that machine: {_toolkit(engine)}",
+            fix=f"on that machine: {toolkit_command(engine)}",
         )
     if engine.snap:
         return Missing(
@@ -190,11 +194,13 @@ def _nothing(engine: Engine, host: Host) -> Missing:
     )
     install = "" if "nvidia-ctk" in host.tools else "install nvidia-container-toolkit, then: "
     return Missing(
-        why=f"the engine offers no GPU, although {there_is}", fix=install + _toolkit(engine)
+        why=f"the engine offers no GPU, although {there_is}",
+        fix=install + toolkit_command(engine),
+        toolkit=True,
     )
 
 
-def _toolkit(engine: Engine) -> str:
+def toolkit_command(engine: Engine) -> str:
     """The command that tells this engine about the cards."""
     if engine.version >= CDI_BY_DEFAULT and not engine.rootless:
         return "sudo nvidia-ctk cdi generate --output=/var/run/cdi/nvidia.yaml"

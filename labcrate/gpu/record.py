@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from labcrate import process
+from labcrate.clone.env_file import if_there_is_room
 from labcrate.clone.place import Clone
 
 RECORD = "gpu.json"
@@ -45,7 +46,8 @@ def remember_proof(clone: Clone, container_id: str, stamp: str, cause: str) -> N
     if process.is_dry():
         return
     kept = {"container": container_id, "stamp": stamp, "cause": cause.strip()}
-    record_file(clone).write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+    with if_there_is_room():
+        record_file(clone).write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
 
 
 def failed_proof(clone: Clone, container_id: str, stamp: str) -> str:

@@ -5,6 +5,8 @@
 - site-packages and the folders that extensions write to are open but sticky, so that the lab's
   user can add packages by hand and cannot replace one of the base. So are folders without an
   __init__.py: packages share such a namespace (google, nvidia, cuda).
+- Caches of compiled kernels, which importing torch makes, go to /tmp where the home is not
+  writable: with another --user, or a read-only file system.
 - /lab/src is importable everywhere. It comes last on the path, so that a file named random.py in
   there breaks nothing.
 """
@@ -16,6 +18,11 @@ from pathlib import Path
 
 LAB = Path("/opt/lab")
 OPEN_AND_STICKY = 0o1777
+CACHES = """\
+import os; os.access(os.environ.get("HOME") or "/", os.W_OK) or os.environ.update(\
+{n: f"/tmp/lab-cache-{os.getuid()}" for n in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")})
+"""
+"""One line that every Python of the lab runs at its start; no import of ours costs time there."""
 
 
 def main() -> None:
@@ -24,6 +31,7 @@ def main() -> None:
     lines = "".join(f"{name}=={version}\n" for name, version in sorted(found.items()))
     (LAB / "constraints.txt").write_text(lines)
     (site / "lab-src.pth").write_text("/lab/src\n")
+    (site / "lab-caches.pth").write_text(CACHES)
     for top in ("bin", "share", "etc"):
         open_folders(LAB / top)
     LAB.chmod(OPEN_AND_STICKY)

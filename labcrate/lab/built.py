@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from labcrate import labels, process
-from labcrate.clone.env_file import write_private
+from labcrate.clone.env_file import if_there_is_room, write_private
 from labcrate.clone.place import Clone
 from labcrate.engine.engine import refusal
 from labcrate.lab.compose import Lab
@@ -81,7 +81,8 @@ def recorded(lab: Lab, names: Sequence[str]) -> Iterator[None]:
 
 
 def settle_record(clone: Clone) -> None:
-    """Put on the record what the last build made, unless the engine does not answer."""
+    """Put on the record what the last build made, unless the engine does not answer, or the disk is
+    full: the note of the build stays, and this is tried again."""
     path = clone.state / BUILDING
     try:
         note: dict[str, list[str]] = json.loads(path.read_text(encoding="utf-8"))
@@ -92,8 +93,9 @@ def settle_record(clone: Clone) -> None:
         made = named_images(names) - before
     except Unanswered:
         return
-    remember_images(clone, made)
-    path.unlink(missing_ok=True)
+    with if_there_is_room():
+        remember_images(clone, made)
+        path.unlink(missing_ok=True)
 
 
 def named_images(names: Iterable[str]) -> frozenset[str]:
@@ -122,4 +124,5 @@ def drop_superseded(lab: Lab) -> None:
         if process.change(("docker", "image", "rm", image), timeout_s=60, quiet=True).ok
     }
     if gone:
-        _write(lab.clone, known - gone)
+        with if_there_is_room():
+            _write(lab.clone, known - gone)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from labcrate import known, labels, output, process
-from labcrate.clone.place import Clone
+from labcrate.clone.place import Clone, refuse_awkward_path
 from labcrate.clone.settings import Settings
 from labcrate.engine.engine import refusal
 from labcrate.errors import Code, LabError
@@ -146,6 +146,7 @@ def stale_services(lab: Lab, model: Model, images: Mapping[str, Image]) -> list[
 
 def build_images(lab: Lab, model: Model, services: Sequence[str]) -> float:
     """Build the images of some services, showing each step as it ends; seconds taken."""
+    refuse_awkward_path(lab.clone)
     require_base(lab.settings)
     provide_parts(lab.clone)
     started = time.monotonic()

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, TypeVar
 
 from invoke import Context, Exit, task
 
 from labcrate import environment, output, process
+from labcrate.clone.env_file import FULL, if_there_is_room
 from labcrate.clone.identity import refuse_copy, settle
 from labcrate.clone.lock import locked
 from labcrate.clone.place import Clone, find_clone
@@ -39,6 +41,10 @@ def lab_task(**flags: str) -> Callable[[Body], Any]:
                     return body(c, *arguments, **options)
             except LabError as error:
                 raise Exit(str(error), code=int(error.code)) from None
+            except OSError as error:
+                if not is_full(error):
+                    raise
+                raise Exit(str(no_room(error)), code=Code.DISK_FULL) from None
             except KeyboardInterrupt:
                 raise Exit(
                     "interrupted; the same command can be run again", code=Code.INTERRUPTED
@@ -51,6 +57,21 @@ def lab_task(**flags: str) -> Callable[[Body], Any]:
         return task(help=flags)(wrapped)
 
     return decorate
+
+
+def is_full(error: OSError) -> bool:
+    """Whether there was no room; copying a folder collects such errors in one of its own."""
+    return error.errno in FULL or f"[Errno {errno.ENOSPC}]" in str(error)
+
+
+def no_room(error: OSError) -> LabError:
+    where = f": {error.filename}" if error.filename else ""
+    return LabError(
+        f"the disk of this clone is full{where}",
+        fix="make room (delete files, or `invoke clean --images`, which needs none itself), "
+        "then run the same command again",
+        code=Code.DISK_FULL,
+    )
 
 
 def asker(yes: bool) -> Callable[[str], bool]:
@@ -110,7 +131,9 @@ def alone(what: str) -> Iterator[Settings]:
     with locked(clone, what):
         settle(clone)
         settings = load(clone)
-        recover_packages(Lab(settings=settings))
+        # These two make room for it, and the next task puts it back.
+        with if_there_is_room() if what in ("down", "clean") else nullcontext():
+            recover_packages(Lab(settings=settings))
         yield settings
 
 

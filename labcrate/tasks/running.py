@@ -7,6 +7,7 @@ import sys
 from invoke import Context
 
 from labcrate import output
+from labcrate.clone.fresh import ensure_folders
 from labcrate.errors import Code, LabError
 from labcrate.gpu.decide import as_started, decide
 from labcrate.lab.compose import JUPYTER, Lab
@@ -50,6 +51,7 @@ def lab_to_run() -> Lab:
     """The running lab with the GPU that it has; where none runs, what `up` would start."""
     with alone("run") as settings:
         engine, snapshot = read_lab_and_engine(settings)
+        ensure_folders(settings, quiet=True)
         if snapshot.jupyter:
             lab, why = as_started(snapshot), "the image has it"
         else:

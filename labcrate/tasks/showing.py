@@ -17,6 +17,7 @@ from labcrate.doctor.examine import diagnose
 from labcrate.doctor.findings import as_json, has_errors, show_findings, summarise
 from labcrate.errors import Code
 from labcrate.gpu.decide import as_started, running_choice
+from labcrate.gpu.unused import unused_now
 from labcrate.lab.compose import JUPYTER, links
 from labcrate.lab.notices import notices
 from labcrate.lab.snapshot import Snapshot
@@ -30,6 +31,7 @@ def status(c: Context, json_: bool = False) -> None:  # noqa: ARG001
     services = service_rows(snapshot)
     choice = running_choice(snapshot)
     devices = list(choice.devices) if choice else []
+    unused = unused_now(snapshot)
     told = notices(snapshot.containers.values())
     stale = snapshot.stale()
     if json_:
@@ -39,6 +41,7 @@ def status(c: Context, json_: bool = False) -> None:  # noqa: ARG001
             "services": services,
             "notices": told,
             "gpu": devices,
+            "gpu_unused": unused,
             "torch_backend": snapshot.lab.torch_backend,
         }
         output.say(json.dumps(payload, indent=2))
@@ -54,6 +57,7 @@ def status(c: Context, json_: bool = False) -> None:  # noqa: ARG001
     if stale:
         output.say(f"Not up to date: {', '.join(stale)}. The next `invoke up` builds it.")
     show_notices(told)
+    show_unused(unused)
 
 
 def service_rows(snapshot: Snapshot) -> dict[str, dict[str, str]]:
@@ -75,6 +79,12 @@ def show_notices(told: Sequence[str]) -> None:
     """What happened to the containers while nobody looked."""
     for notice in told:
         output.say(f"  note: {notice}")
+
+
+def show_unused(told: str) -> None:
+    """A card of this machine that the lab does not use, where there is one."""
+    if told:
+        output.say(told)
 
 
 def report_links(found: Mapping[str, str]) -> None:

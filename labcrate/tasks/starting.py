@@ -11,7 +11,7 @@ from labcrate import output, process
 from labcrate.clone.fresh import ensure_env_file, ensure_folders, refresh_package_settings
 from labcrate.clone.identity import part_from_original, settle
 from labcrate.clone.lock import refuse_read_only
-from labcrate.clone.place import find_clone
+from labcrate.clone.place import find_clone, refuse_awkward_path
 from labcrate.clone.settings import load, raise_problems
 from labcrate.engine.base_image import ensure_base_image
 from labcrate.engine.engine import find_engine, require_engine
@@ -19,6 +19,7 @@ from labcrate.engine.install import ensure_engine
 from labcrate.errors import Code, LabError
 from labcrate.gpu.decide import Decision, decide, gpu_refused
 from labcrate.gpu.record import is_proven, remember_proof
+from labcrate.gpu.toolkit import ensure_toolkit
 from labcrate.lab.built import drop_superseded
 from labcrate.lab.compose import JUPYTER, Lab, links
 from labcrate.lab.images import build_images, provide_parts
@@ -34,7 +35,7 @@ from labcrate.lab.notices import notices, unhealthy, watch
 from labcrate.lab.snapshot import Snapshot, taken_ports
 from labcrate.smoke.prove import prove_quickly
 from labcrate.tasks.base import alone, asker, lab_task, read_lab_and_engine
-from labcrate.tasks.showing import report_links, show_notices, warn_of_others
+from labcrate.tasks.showing import report_links, show_notices, show_unused, warn_of_others
 
 
 @lab_task(yes="do not ask before installing or building")
@@ -43,8 +44,9 @@ def setup(c: Context, yes: bool = False) -> None:  # noqa: ARG001
     confirm = asker(yes)
     clone = find_clone()
     refuse_read_only(clone)
+    refuse_awkward_path(clone)
     # The engine first: as it starts, labs of other clones come back and take their ports again.
-    ensure_engine(confirm)
+    engine = ensure_engine(confirm)
     part_from_original(clone)
     ensure_env_file(clone)
     if process.is_dry() and not clone.env_file.exists():
@@ -57,6 +59,7 @@ def setup(c: Context, yes: bool = False) -> None:  # noqa: ARG001
     refresh_package_settings(settings)
     provide_parts(clone)
     ensure_base_image(settings, confirm)
+    ensure_toolkit(settings, engine, confirm)
     output.say("Ready. Next: invoke up")
 
 
@@ -87,6 +90,7 @@ def up(
         engine, snapshot = read_lab_and_engine(settings)
         decision = decide(snapshot, engine, gpu)
         output.row("gpu", decision.choice.line)
+        show_unused(decision.unused)
         raise_problems(list(taken_ports(snapshot)))
         ensure_folders(settings, quiet=True)
         built = not no_build and build_stale(decision.lab, snapshot, decision.build.reason)
@@ -203,9 +207,10 @@ def announce(decision: Decision, snapshot: Snapshot) -> None:
         output.row("first steps", tree)
     warn_of_others(settings.bind_address)
     output.row("gpu", decision.choice.line)
-    if decision.choice.fix:
+    if decision.choice.fix and not decision.unused:
         output.row("", f"to use a GPU: {decision.choice.fix}")
     output.row("stop", "invoke down")
+    show_unused(decision.unused)
 
 
 @lab_task()

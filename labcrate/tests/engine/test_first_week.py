@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 
+import pytest
 import websocket
 from clone import Lab
 from web import client, get
@@ -103,3 +104,19 @@ def test_files_named_like_modules_break_nothing(up_lab: Lab) -> None:
         for folder in ("notebooks", "src"):
             for name in names:
                 (up_lab.root / folder / f"{name}.py").unlink()
+
+
+IMPORTS = (
+    "import torchvision, torch._dynamo, matplotlib.pyplot, sklearn, pandas, IPython, jupyterlab"
+)
+
+
+@pytest.mark.parametrize("options", [("--user", "1234"), ("--read-only", "--tmpfs", "/tmp:exec")])
+def test_imports_need_no_home_that_can_be_written(lab: Lab, options: tuple[str, ...]) -> None:
+    """As `docker run` of somebody who does not know the lab's user."""
+    code = f"{IMPORTS}; print(torch.compile(lambda x: x + 1)(torch.ones(1)).item())"
+    run = ("run", "--rm", "--network", "none", *options, f"{lab.project}/jupyter")
+    done = lab.docker(*run, "python", "-c", code)
+    assert (done.returncode, done.stdout.strip()) == (0, "2.0"), done.stderr
+    normal = lab.exec("printenv", "TORCHINDUCTOR_CACHE_DIR")
+    assert normal.stdout.strip() == "/home/lab/.cache/torchinductor"

@@ -10,6 +10,8 @@ from clone import Lab, said
 from faultlog import Happened
 from web import client
 
+from labcrate.clone.rules import OPTIONAL
+
 INSIDE = """
 import json, os, pathlib
 status = dict(line.split(":", 1) for line in open("/proc/self/status").read().splitlines())
@@ -65,6 +67,7 @@ def test_the_engine_was_told_to_lock_it_down(up_lab: Lab, happened: Happened) ->
         assert not host["Privileged"]
         assert not host["CapAdd"]
         assert not host["Devices"]
+        assert host["PidsLimit"] == int(up_lab.env["PIDS_LIMIT"]) == int(OPTIONAL["PIDS_LIMIT"])
         assert (host["PidMode"], host["IpcMode"], host["UsernsMode"]) == ("", "private", "")
         assert host["NetworkMode"] == f"{up_lab.project}_default"
         assert seen["Config"]["User"] == f"{up_lab.env['LAB_UID']}:{up_lab.env['LAB_GID']}"

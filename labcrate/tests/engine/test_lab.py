@@ -17,6 +17,8 @@ from conftest import Lab, said
 from faultlog import Happened
 from web import client, get, wait_for_runs
 
+from labcrate.clone.rules import LEAST_PIDS, OPTIONAL
+
 T = TypeVar("T")
 
 
@@ -107,6 +109,33 @@ def test_files_belong_to_the_lab_user(up_lab: Lab, happened: Happened) -> None:
         assert made.stat().st_uid == int(up_lab.env["LAB_UID"]) != 0
         made.unlink()
     happened(f"files written inside belong to uid {up_lab.env['LAB_UID']}, not to root", 4)
+
+
+def launcher_folder(lab: Lab) -> str:
+    """Where JupyterLab's launcher makes a new notebook, by the settings of its page."""
+    status, page = get(f"{lab.jupyter}/lab", Authorization=f"token {lab.env['JUPYTER_TOKEN']}")
+    assert status == 200
+    found = re.search(r'"preferredPath": "([^"]*)"', page.decode())
+    return found[1] if found else ""
+
+
+def test_the_launcher_makes_notebooks_where_they_can_be_saved(up_lab: Lab) -> None:
+    """Also in a folder of .env that is not there yet: the engine would make it as root."""
+    folder = launcher_folder(up_lab)
+    assert folder == "notebooks"
+    made = client(up_lab).call(f"/api/contents/{folder}", "POST", {"type": "notebook"})
+    (up_lab.root / made["path"]).unlink()
+    up_lab.set(JUPYTER_DIR="/lab/notebooks/thesis/one")
+    try:
+        up_lab.invoke("up")
+        folder = launcher_folder(up_lab)
+        made = client(up_lab).call(f"/api/contents/{folder}", "POST", {"type": "notebook"})
+        assert made["path"] == "notebooks/thesis/one/Untitled.ipynb"
+        owners = {path.stat().st_uid for path in (up_lab.root / made["path"]).parents[:2]}
+        assert owners == {int(up_lab.env["LAB_UID"])} != {0}
+    finally:
+        up_lab.set(JUPYTER_DIR="/lab/notebooks")
+        up_lab.invoke("up")
 
 
 def test_env_reaches_notebooks_without_the_token(up_lab: Lab) -> None:
@@ -212,3 +241,38 @@ def test_the_log_of_a_fresh_lab_is_calm(up_lab: Lab) -> None:
     logs = up_lab.docker("compose", "logs", "--no-color").stdout
     loud = [line for line in logs.splitlines() if re.search(r"\[[WEC] |Warning|Error|rror:", line)]
     assert loud == []
+
+
+def processes_of(lab: Lab) -> int:
+    told = lab.docker("stats", "--no-stream", "--format", "{{.PIDs}}", lab.container())
+    return int(told.stdout)
+
+
+def test_a_fork_bomb_ends_at_the_limit(up_lab: Lab) -> None:
+    """Tried with the lowest limit, and only where the engine has it."""
+    up_lab.set(PIDS_LIMIT=str(LEAST_PIDS))
+    try:
+        up_lab.invoke("up")
+        for service in ("jupyter", "tensorboard"):
+            told = up_lab.docker(
+                "inspect", "--format", "{{.HostConfig.PidsLimit}}", up_lab.container(service)
+            )
+            assert told.stdout.strip() == str(LEAST_PIDS)
+        kernel = client(up_lab).kernel()
+        kernel.run(
+            "import subprocess; subprocess.Popen(['bash', '-c', 'f() { f | f & }; f; wait'])"
+        )
+        deadline = time.monotonic() + 30
+        while (most := processes_of(up_lab)) < 0.9 * LEAST_PIDS and time.monotonic() < deadline:
+            pass
+        assert 0.9 * LEAST_PIDS <= most <= LEAST_PIDS
+        assert get(f"{up_lab.tensorboard}/data/runs")[0] == 200
+        other = up_lab.docker(
+            "run", "--rm", "--pids-limit", "64", f"{up_lab.project}/jupyter", "true"
+        )
+        assert other.returncode == 0, said(other)
+        up_lab.invoke("down")
+    finally:
+        up_lab.set(PIDS_LIMIT=OPTIONAL["PIDS_LIMIT"])
+        up_lab.invoke("up")
+    assert client(up_lab).kernel().run("print(1 + 1)") == "2\n"

@@ -23,7 +23,7 @@ from labcrate.clone.env_file import fill
 from labcrate.clone.place import Clone
 from labcrate.clone.ports import free_port
 from labcrate.clone.settings import load
-from labcrate.gpu import decide
+from labcrate.gpu import decide, toolkit, unused
 from labcrate.gpu.cards import Host
 from labcrate.lab.compose import Lab, parse_model
 from labcrate.lab.images import inputs_digest
@@ -204,7 +204,8 @@ def task_lab(
     monkeypatch.setattr(
         environment, "command_path", lambda name: f"/x/{name}" if name == "docker" else None
     )
-    monkeypatch.setattr(decide, "read_host", lambda: made.host)
+    for room in (decide, toolkit, unused):
+        monkeypatch.setattr(room, "read_host", lambda: made.host)
     return made
 
 

@@ -51,6 +51,18 @@ def test_removing_the_folder_makes_the_environment_anew(
     assert bootstrap.wanted() != before
 
 
+def test_a_folder_with_a_colon_is_refused_before_anything_is_made(
+    bootstrap: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(bootstrap, "ROOT", "/home/me/a:b")
+    with pytest.raises(SystemExit) as caught:
+        bootstrap.make_venv()
+    assert caught.value.code == 25
+    told = capsys.readouterr()
+    assert "below a `:`, as in /home/me/a:b\n  fix: move or rename" in told.err
+    assert told.out == ""
+
+
 def test_a_clone_without_the_machinery_says_so(
     bootstrap: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

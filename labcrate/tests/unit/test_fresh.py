@@ -23,6 +23,7 @@ from labcrate.clone.fresh import (
 from labcrate.clone.place import Clone
 from labcrate.clone.rules import check
 from labcrate.clone.settings import Settings
+from labcrate.errors import Code, LabError
 
 EXAMPLE = "# a port\nJUPYTER_PORT=\nJUPYTER_TOKEN=\nGPU=auto\n"
 
@@ -168,6 +169,14 @@ def test_folders_that_are_there_are_said_unless_quiet(
     monkeypatch.setattr(environment, "is_root", lambda: False)
     ensure_folders(settings, quiet=quiet)
     assert ("already there" in capsys.readouterr().out) is not quiet
+
+
+def test_a_file_in_place_of_one_of_the_owners_folders_is_refused(settings: Settings) -> None:
+    settings.folders[0].rmdir()
+    settings.folders[0].touch()
+    with pytest.raises(LabError, match="notebooks cannot be made: File exists") as caught:
+        ensure_folders(settings)
+    assert caught.value.code is Code.FOLDER
 
 
 def test_only_roots_files_are_given_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -101,6 +101,13 @@ def test_the_machinerys_parts_count_where_a_build_reads_them(
     assert [now != old for now, old in zip(digests(lab), before, strict=True)] == [True, True]
 
 
+def test_nothing_is_built_in_a_path_that_builds_cannot(lab: Lab, tmp_path: Path) -> None:
+    clone = replace(lab.clone, root=tmp_path / "a,b")
+    moved = replace(lab, settings=replace(lab.settings, clone=clone))
+    with pytest.raises(LabError, match="which builds cannot"):
+        build_images(moved, model_of(lab.clone), ["jupyter"])
+
+
 def test_a_candidate_stands_in_for_docker(lab: Lab, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     for path in lab.clone.docker.iterdir():

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from labcrate.clone.place import Clone, find_clone
+from labcrate.clone.place import Clone, find_clone, refuse_awkward_path
 from labcrate.errors import Code, LabError
 
 
@@ -30,3 +30,18 @@ def test_everything_hangs_on_the_root(clone: Clone) -> None:
     names = [".env", ".env.example", ".labcrate", "reports", "requirements.lock", "pyproject.toml"]
     paths = [clone.env_file, clone.example_file, clone.state, clone.reports]
     assert [*paths, clone.tools_lock, clone.project_file] == [clone.root / name for name in names]
+
+
+@pytest.mark.parametrize("name", ["a:b", "a,b", 'a"b', "100%", "a\nb"])
+def test_a_path_that_builds_cannot_is_refused_by_name(tmp_path: Path, name: str) -> None:
+    root = tmp_path / name
+    with pytest.raises(LabError, match="which builds cannot") as caught:
+        refuse_awkward_path(Clone(root=root, here=root))
+    assert caught.value.code is Code.FOLDER
+    assert "move the clone" in caught.value.fix
+    assert "\n" not in caught.value.problem
+
+
+@pytest.mark.parametrize("name", ["a b", "a'b", "$HOME", "${X}", "a\\b", "tést (1)", "a;b", "a&b"])
+def test_other_paths_are_fine(tmp_path: Path, name: str) -> None:
+    refuse_awkward_path(Clone(root=tmp_path / name, here=tmp_path))

@@ -60,6 +60,9 @@ def test_a_good_set_has_no_problem(clone: Clone) -> None:
         ("MEMORY_LIMIT", "8 GB", "MEMORY_LIMIT=8 GB is not a size"),
         ("MEMORY_LIMIT", "40m", "MEMORY_LIMIT=40m is less than JupyterLab itself needs"),
         ("MEMORY_LIMIT", "1", "is less than JupyterLab itself needs"),
+        ("PIDS_LIMIT", "-1", "PIDS_LIMIT=-1 is not a number"),
+        ("PIDS_LIMIT", "16k", "PIDS_LIMIT=16k is not a number"),
+        ("PIDS_LIMIT", "40", "PIDS_LIMIT=40 is less than JupyterLab itself needs"),
         ("BIND_ADDRESS", "localhost", "BIND_ADDRESS=localhost is not an IPv4 address"),
         ("LAB_UID", "me", "LAB_UID=me is not a numeric id"),
         ("LAB_GID", "", "LAB_GID is not set"),
@@ -71,6 +74,11 @@ def test_each_wrong_value_is_named(clone: Clone, name: str, value: str, told: st
     found = problems(clone, **{name: value})
     assert [p for p in found if told in p.text], found
     assert all(p.fix for p in found)
+
+
+@pytest.mark.parametrize("value", ["", "0", "256", "16384"])
+def test_limits_of_processes(clone: Clone, value: str) -> None:
+    assert problems(clone, PIDS_LIMIT=value) == []
 
 
 @pytest.mark.parametrize("value", ["relative", "/no/such/folder", "/etc/hostname", "/proc"])

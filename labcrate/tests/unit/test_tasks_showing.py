@@ -6,6 +6,7 @@ import json
 import webbrowser
 
 import pytest
+from machines import DRIVEN
 from task_lab import TaskLab, context, failed
 
 from labcrate.doctor.findings import Finding
@@ -42,6 +43,42 @@ def test_status_says_what_is_stale_and_what_happened(
     assert "note: jupyter: this machine ran out of memory" in said
     assert "JupyterLab has the GPU: nvidia.com/gpu=0" in said
     assert "down" in said
+
+
+def test_status_says_that_a_card_stays_unused(
+    task_lab: TaskLab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task_lab.host = DRIVEN
+    status(context())
+    assert "THE GPU IS NOT USED: the engine offers no GPU, although this machine has" in told(
+        capsys
+    )
+    task_lab.offer_gpu()
+    status(context())
+    assert "fix: invoke up --gpu on" in told(capsys)
+    status(context(), json_=True)
+    assert "JupyterLab was started without it" in json.loads(capsys.readouterr().out)["gpu_unused"]
+
+
+@pytest.mark.parametrize("why", ["used", "off", "cpu", "elsewhere", "down"])
+def test_status_complains_of_no_other_card(
+    task_lab: TaskLab, capsys: pytest.CaptureFixture[str], why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task_lab.host = DRIVEN
+    match why:
+        case "used":
+            task_lab.containers["jupyter"] = {"gpu": "gpu-cdi nvidia.com/gpu=all"}
+        case "off":
+            task_lab.set(GPU="off")
+        case "cpu":
+            task_lab.set(TORCH_BACKEND="cpu")
+        case "elsewhere":
+            monkeypatch.setenv("DOCKER_HOST", "ssh://server")
+        case "down":
+            task_lab.offer_gpu()
+            task_lab.down()
+    status(context())
+    assert "NOT USED" not in told(capsys)
 
 
 def test_status_for_programs(task_lab: TaskLab, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 from jupyter_server import JupyterServer
+from machines import DRIVEN
 from task_lab import TaskLab, context, failed
 
 from labcrate.clone.env_file import read_env
@@ -260,7 +261,7 @@ def test_auto_goes_on_without_a_gpu_that_does_not_work(
     told = capsys.readouterr().out
     assert "the GPU is there and does not work: CUDA error: no kernel image" in told
     assert "The lab goes on on the CPU." in told
-    assert "to use a GPU: " in told
+    assert "THE GPU IS NOT USED: the GPU is there and does not work" in told.splitlines()[-2]
     first, second = starts(gpu)
     assert ("compose/gpu-cdi.yaml" in first, "compose/gpu-cdi.yaml" in second) == (True, False)
     capsys.readouterr()
@@ -274,6 +275,33 @@ def test_on_fails_with_a_gpu_that_does_not_work(gpu: TaskLab) -> None:
     code, message = failed(up, gpu="on")
     assert (code, "no kernel image" in message) == (Code.GPU_PROOF, True)
     assert len(starts(gpu)) == 1
+
+
+def test_a_card_that_stays_unused_is_said_before_the_build_and_last(
+    task_lab: TaskLab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A card and a driver, and no container toolkit."""
+    task_lab.host = DRIVEN
+    task_lab.built["jupyter"] = "old"
+    built(task_lab)
+    up(context())
+    lines = capsys.readouterr().out.splitlines()
+    loud = [n for n, line in enumerate(lines) if line.startswith("THE GPU IS NOT USED: the engine")]
+    building = next(n for n, line in enumerate(lines) if line.startswith("Building jupyter"))
+    assert [loud[0] < building, loud[1:] == [len(lines) - 2]] == [True, True], lines
+    fix = "  fix: install nvidia-container-toolkit, then: sudo nvidia-ctk cdi generate"
+    assert [lines[n + 1].startswith(fix) for n in loud] == [True, True]
+    assert "H100" in lines[-2]
+
+
+@pytest.mark.parametrize("setting", [{"GPU": "off"}, {"TORCH_BACKEND": "cpu"}])
+def test_a_card_that_was_switched_off_is_not_complained_of(
+    task_lab: TaskLab, capsys: pytest.CaptureFixture[str], setting: dict[str, str]
+) -> None:
+    task_lab.host = DRIVEN
+    task_lab.set(**setting)
+    up(context(), no_build=True)
+    assert "NOT USED" not in capsys.readouterr().out
 
 
 def test_off_asks_for_no_gpu(gpu: TaskLab) -> None:
@@ -346,6 +374,16 @@ def test_a_dry_down_stops_nothing(task_lab: TaskLab, capsys: pytest.CaptureFixtu
 # setup
 
 
+def test_setup_refuses_a_path_that_builds_cannot(
+    task_lab: TaskLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved = task_lab.clone.root.rename(task_lab.clone.root.with_name('a,"b'))
+    monkeypatch.chdir(moved)
+    code, told = failed(setup)
+    assert (code, "which builds cannot" in told) == (Code.FOLDER, True)
+    assert task_lab.calls == 0
+
+
 def test_setup_changes_nothing_that_is_right(
     task_lab: TaskLab, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -358,6 +396,18 @@ def test_setup_changes_nothing_that_is_right(
     assert told.endswith("Ready. Next: invoke up\n")
     assert task_lab.clone.env_file.read_text() == before
     assert (task_lab.clone.state / "parts" / "guard.py").exists()
+
+
+def test_setup_says_what_a_card_lacks(
+    task_lab: TaskLab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The whole of it is in test_gpu_toolkit.py."""
+    task_lab.host = DRIVEN
+    task_lab.double.expect("docker", "image", "inspect", "debian:trixie-slim")
+    setup(context(), yes=True)
+    told = capsys.readouterr().out
+    assert "gpu                NOT USED: the engine offers no GPU" in told
+    assert told.endswith("Ready. Next: invoke up\n")
 
 
 def test_a_first_setup_writes_env(task_lab: TaskLab) -> None:
