@@ -13,11 +13,8 @@ from pathlib import Path
 
 from labcrate import environment, output, process
 from labcrate.clone.env_file import fill, parse_env, read_text, write_private
-from labcrate.clone.index_settings import (
-    read_package_settings,
-    without_login,
-    write_package_settings,
-)
+from labcrate.clone.index_settings import write_package_settings
+from labcrate.clone.pip_settings import read_package_settings
 from labcrate.clone.place import Clone
 from labcrate.clone.ports import free_port
 from labcrate.clone.settings import Settings
@@ -146,6 +143,5 @@ def refresh_package_settings(settings: Settings, quiet: bool = False) -> None:
     state = "copied from this host" if changed else "already up to date"
     if changed or not quiet:
         output.setup_row("package settings", state)
-    for place in read_package_settings().unreachable if changed else ():
-        address = without_login(place)
-        output.say(f"    left out, because no container can reach it: {address}")
+    for note in read_package_settings().notes if changed or not quiet else ():
+        output.say(f"    {note}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from labcrate.errors import Code, LabError
 
@@ -21,6 +22,15 @@ def is_loopback(address: str) -> bool:
         return ipaddress.ip_address(address).is_loopback
     except ValueError:
         return False
+
+
+def names_this_machine(address: str) -> bool:
+    """Whether a URL or `host:port` is on the loopback, which in a container is the container."""
+    try:
+        host = urlsplit(address if "://" in address else f"//{address}").hostname or ""
+    except ValueError:
+        return False
+    return host == "localhost" or host.endswith(".localhost") or is_loopback(host)
 
 
 def free_port(first: int, taken: set[int]) -> int:

@@ -27,7 +27,8 @@ VALUES = {
 
 @pytest.fixture(autouse=True)
 def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No setting and no engine that the caller's environment names."""
+    """No setting, no engine and no login that the caller's environment names."""
+    monkeypatch.setenv("NETRC", "/no/such/netrc")
     for name in (*KNOWN, "DOCKER_HOST", "DOCKER_CONTEXT"):
         monkeypatch.delenv(name, raising=False)
 
