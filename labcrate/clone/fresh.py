@@ -14,6 +14,7 @@ from pathlib import Path
 from labcrate import environment, output, process
 from labcrate.clone.env_file import fill, parse_env, read_text, write_private
 from labcrate.clone.index_settings import write_package_settings
+from labcrate.clone.lab_env import protect_lab_env
 from labcrate.clone.pip_settings import read_package_settings
 from labcrate.clone.place import Clone
 from labcrate.clone.ports import free_port
@@ -60,7 +61,9 @@ def blanks(values: Mapping[str, str], clone: Clone) -> dict[str, str]:
 
 
 def ensure_env_file(clone: Clone) -> None:
-    """Write .env, or fill in what is missing from it."""
+    """Write .env, or fill in what is missing from it; lab.env becomes private, too."""
+    if not process.is_dry() and protect_lab_env(clone):
+        output.setup_row("lab.env", "made private (mode 600)")
     path = clone.env_file
     existed = path.exists()
     text = read_text(path if existed else clone.example_file)

@@ -20,6 +20,7 @@ from typing import Any
 from labcrate import environment, process
 from labcrate.clone.env_file import parse_env, read_text
 from labcrate.clone.identity import refuse_copy
+from labcrate.clone.lab_env import lab_env_problems
 from labcrate.clone.place import Clone
 from labcrate.clone.rules import FOLDERS, Problem, check, check_quoting
 from labcrate.clone.settings import make_settings, merged
@@ -103,6 +104,7 @@ class Gatherer:
         values = merged(parse_env(text), environment.variables())
         problems = (*copied(self.clone), *check(values, self.clone), *check_quoting(text))
         settings = None if problems else make_settings(values, self.clone)
+        problems = (*problems, *lab_env_problems(self.clone))
         return found | {"env_problems": problems, "settings": settings}
 
     def folders(self, facts: Facts) -> tuple[Folder, ...]:
