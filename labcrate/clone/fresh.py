@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from labcrate import environment, output, process
+from labcrate.clone.chosen_ports import remember_ports
 from labcrate.clone.env_file import fill, parse_env, read_text, write_private
 from labcrate.clone.index_settings import write_package_settings
 from labcrate.clone.lab_env import protect_lab_env
@@ -79,6 +80,7 @@ def ensure_env_file(clone: Clone) -> None:
         return
     if not process.is_dry():
         write_private(path, fill(text, missing))
+        remember_ports(clone, {name: missing[name] for name in ARTICLE_PORTS if name in missing})
     state = "filled in" if existed else "written, mode 600"
     output.setup_row(".env", f"{state}: {', '.join(missing)}")
 

@@ -33,10 +33,10 @@ def names_this_machine(address: str) -> bool:
     return host == "localhost" or host.endswith(".localhost") or is_loopback(host)
 
 
-def free_port(first: int, taken: set[int]) -> int:
-    """The first port from `first` on that nobody listens on, on loopback."""
+def free_port(first: int, taken: set[int], address: str = "127.0.0.1") -> int:
+    """The first port from `first` on that nobody listens on at an address."""
     for port in range(first, LAST_PORT + 1):
-        if port not in taken and port_is_free("127.0.0.1", port):
+        if port not in taken and port_is_free(address, port):
             return port
     raise LabError("no free port", fix="set the ports in .env by hand", code=Code.PORT_TAKEN)
 

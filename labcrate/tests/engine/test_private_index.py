@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 from clone import Lab, said
@@ -45,7 +46,7 @@ class Index:
     netrc: Path
     refused: list[str] = field(default_factory=list)
 
-    def environ(self, netrc: Path) -> dict[str, str]:
+    def environ(self, netrc: Path) -> dict[str, Any]:
         return {"PIP_EXTRA_INDEX_URL": self.address, "NETRC": str(netrc)}
 
 
