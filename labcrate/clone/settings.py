@@ -67,6 +67,13 @@ def load(clone: Clone) -> Settings:
     return make_settings(values, clone)
 
 
+def refuse_lost_root(clone: Clone) -> None:
+    """A folder of .env that is no good is said before anything is installed or asked."""
+    if clone.env_file.exists():
+        values = merged(parse_env(read_text(clone.env_file)), environment.variables())
+        raise_problems([one for one in check(values, clone) if one.code is Code.FOLDER])
+
+
 def merged(values: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
     """The file's values, overridden by known names of the environment, as Compose does it.
 

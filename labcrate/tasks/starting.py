@@ -12,7 +12,7 @@ from labcrate.clone.fresh import ensure_env_file, ensure_folders, refresh_packag
 from labcrate.clone.identity import part_from_original, settle
 from labcrate.clone.lock import refuse_read_only
 from labcrate.clone.place import find_clone
-from labcrate.clone.settings import load
+from labcrate.clone.settings import load, refuse_lost_root
 from labcrate.engine.base_image import ensure_base_image
 from labcrate.engine.engine import find_engine, require_engine
 from labcrate.engine.install import ensure_engine
@@ -44,6 +44,7 @@ def setup(c: Context, yes: bool = False) -> None:  # noqa: ARG001
     confirm = asker(yes)
     clone = find_clone()
     refuse_read_only(clone)
+    refuse_lost_root(clone)
     # The engine first: as it starts, labs of other clones come back and take their ports again.
     ensure_engine(confirm)
     part_from_original(clone)
