@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
+import grp
+import itertools
 import os
+import pwd
 import re
 import secrets
 import stat
@@ -28,15 +31,29 @@ ARTICLE_PORTS = {"JUPYTER_PORT": 8888, "TENSORBOARD_PORT": 6006}
 def caller_ids(clone: Clone) -> tuple[int, int]:
     """The uid and gid that files of the lab should belong to.
 
-    Never root: with sudo it is who called sudo, for root alone the clone's owner, else 1000, the
-    first ordinary user of a Linux system.
+    Never root: with sudo it is who called sudo, for root alone the clone's owner, else a user of
+    the lab's own, so that no other account can read what the lab may.
     """
     if not environment.is_root():
         return environment.user_ids()
     if environment.variable("SUDO_UID") not in ("", "0"):
         return int(environment.variable("SUDO_UID")), int(environment.variable("SUDO_GID"))
     owner = clone.root.stat()
-    return (owner.st_uid, owner.st_gid) if owner.st_uid else (1000, 1000)
+    return (owner.st_uid, owner.st_gid) if owner.st_uid else (unused_id(), unused_id())
+
+
+def unused_id(first: int = 1000) -> int:
+    """The first id for ordinary users that no account and no group of this machine has."""
+    return next(number for number in itertools.count(first) if not is_used(number))
+
+
+def is_used(number: int) -> bool:
+    """Whether an account or a group has an id; asked one by one, as directories list nothing."""
+    for ask in (pwd.getpwuid, grp.getgrgid):
+        with suppress(KeyError):
+            ask(number)
+            return True
+    return False
 
 
 def blanks(values: Mapping[str, str], clone: Clone) -> dict[str, str]:

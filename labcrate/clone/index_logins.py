@@ -56,10 +56,14 @@ def with_login(address: str, logins: netrc.netrc | None, keyring: bool) -> str:
         user, password = found[0], found[2] or ""
     elif user and keyring and environment.command_path("keyring"):
         password = ask_keyring((parts._replace(netloc=place).geturl(), place), user)
-    if not password:
-        return address
+    return add_login(address, user, password) if password else address
+
+
+def add_login(address: str, user: str, password: str) -> str:
+    """An address with this login in it, in place of what it has of one."""
+    parts = urlsplit(address)
     login = f"{quote(user, safe='')}:{quote(password, safe='')}"
-    return parts._replace(netloc=f"{login}@{place}").geturl()
+    return parts._replace(netloc=f"{login}@{parts.netloc.rpartition('@')[2]}").geturl()
 
 
 def ask_keyring(services: Sequence[str], user: str) -> str:

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import ssl
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from labcrate import environment, process
-from labcrate.clone.pip_settings import PackageSettings, read_package_settings
+from labcrate.clone.pip_settings import PackageSettings, read_package_settings, with_scheme
 from labcrate.clone.place import Clone
 from labcrate.errors import Code, LabError
 
-FILES = ("uv.toml", "pip.conf", "ca.pem")
-"""What builds and the running lab get as secrets."""
+FILES = ("uv.toml", "pip.conf", "ca.pem", "proxies")
+"""What the running lab gets as secrets, and builds, too; but those get proxies as arguments."""
 
 WHEELS_IN_CONTAINER = "/wheels"
 
@@ -49,11 +51,23 @@ def uv_toml(wanted: PackageSettings, wheels: bool) -> str:
         lines.append("no-index = true")
     if wanted.proxy:
         lines += [f"{name} = {toml(wanted.proxy)}" for name in ("http-proxy", "https-proxy")]
+    else:
+        lines += uv_proxies(dict(wanted.proxies))
     for url in wanted.extra:
         lines += ["[[index]]", f"url = {toml(url)}", CACHE_CONTROL]
     if wanted.index:
         lines += ["[[index]]", f"url = {toml(wanted.index)}", "default = true", CACHE_CONTROL]
     return "\n".join(lines) + "\n"
+
+
+def uv_proxies(environ: Mapping[str, str]) -> Iterator[str]:
+    """The host's proxies for a uv that is started beside JupyterLab, without its variables."""
+    for option in ("http-proxy", "https-proxy"):
+        name = option.replace("-", "_")
+        if url := environ.get(name) or environ.get(name.upper()):
+            yield f"{option} = {toml(with_scheme(url))}"
+    if names := environ.get("no_proxy") or environ.get("NO_PROXY"):
+        yield f"no-proxy = {toml([name for name in re.split('[, ]+', names) if name])}"
 
 
 def toml(value: str | list[str]) -> str:
@@ -111,6 +125,7 @@ def write_package_settings(clone: Clone, owner: tuple[int, int], wheels: bool) -
         "uv.toml": uv_toml(wanted, wheels).encode(),
         "pip.conf": pip_conf(wanted, wheels).encode(),
         "ca.pem": ca_bundle(wanted.cert),
+        "proxies": "".join(f"{name}={url}\n" for name, url in wanted.proxies).encode(),
     }
     changed = [name for name, data in files.items() if put(clone.state / name, data, owner)]
     return bool(changed)

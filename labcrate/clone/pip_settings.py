@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from labcrate import environment, process
-from labcrate.clone.index_logins import read_logins, with_login, without_login
+from labcrate.clone.index_logins import add_login, read_logins, with_login, without_login
 from labcrate.clone.ports import names_this_machine
 
 NOT_CARRIED = {
@@ -23,12 +24,16 @@ NOT_CARRIED = {
 """Options of pip that change what is installed, or whether it can be, and do not reach builds."""
 
 
+PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
+"""Variables of this host that the lab gets, too."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class PackageSettings:
     """Index addresses as configured, credentials included; find_links are existing folders.
 
-    timeout: seconds, as pip writes them. notes: what of the host's settings does not reach the lab,
-    without its passwords; one line each.
+    proxy: pip's own. proxies: the host's variables. timeout: seconds, as pip writes them. notes:
+    what of the host's settings does not reach the lab, without its passwords; one line each.
     """
 
     index: str = ""
@@ -36,6 +41,7 @@ class PackageSettings:
     trusted: tuple[str, ...] = ()
     find_links: tuple[Path, ...] = ()
     proxy: str = ""
+    proxies: tuple[tuple[str, str], ...] = ()
     cert: Path | None = None
     no_index: bool = False
     timeout: str = ""
@@ -62,8 +68,9 @@ def parse_pip_config(text: str) -> dict[str, list[str]]:
 
 def package_settings(pip: Mapping[str, list[str]], environ: Mapping[str, str]) -> PackageSettings:
     """pip's settings, overridden by uv's variables where those are set."""
-    index = environ.get("UV_DEFAULT_INDEX") or environ.get("UV_INDEX_URL")
-    extra = (environ.get("UV_INDEX") or environ.get("UV_EXTRA_INDEX_URL") or "").split()
+    index = uv_index(environ.get("UV_DEFAULT_INDEX") or environ.get("UV_INDEX_URL") or "", environ)
+    named = (environ.get("UV_INDEX") or environ.get("UV_EXTRA_INDEX_URL") or "").split()
+    extra = [uv_index(one, environ) for one in named]
     addresses = extra or pip.get("extra-index-url", [])
     links = [Path(link.removeprefix("file://")) for link in pip.get("find-links", [])]
     proxy = proxy_of(pip)
@@ -74,11 +81,31 @@ def package_settings(pip: Mapping[str, list[str]], environ: Mapping[str, str]) -
         trusted=tuple(pip.get("trusted-host", [])),
         find_links=tuple(path for path in links if path.is_dir()),
         proxy="" if names_this_machine(proxy) else proxy,
+        proxies=tuple((name, environ[name]) for name in PROXIES if environ.get(name)),
         cert=cert if cert and cert.is_file() else None,
         no_index="".join(pip.get("no-index", [])).lower() in ("1", "true", "yes", "on"),
         timeout="".join(pip.get("timeout", pip.get("default-timeout", []))),
     )
     return replace(found, notes=tuple(notes_on(found, pip, addresses)))
+
+
+def uv_index(text: str, environ: Mapping[str, str]) -> str:
+    """The address of `NAME=URL`, with the login that uv takes from variables with that name."""
+    name, _, url = text.partition("=")
+    if not url or not re.fullmatch(r"[\w.-]+", name, re.ASCII):
+        return text
+    prefix = f"UV_INDEX_{re.sub('[^A-Z0-9]', '_', name.upper())}"
+    user, password = (environ.get(f"{prefix}_{part}", "") for part in ("USERNAME", "PASSWORD"))
+    return add_login(url, user, password) if user or password else url
+
+
+def uv_files() -> Iterator[Path]:
+    """The settings files of this user's and this machine's own uv."""
+    home = environment.variable("XDG_CONFIG_HOME") or "~/.config"
+    named = environment.variable("UV_CONFIG_FILE")
+    for path in (named, f"{home}/uv/uv.toml", "/etc/uv/uv.toml"):
+        if path and Path(path).expanduser().is_file():
+            yield Path(path).expanduser()
 
 
 def notes_on(
@@ -106,8 +133,12 @@ def notes_on(
 
 def proxy_of(pip: Mapping[str, list[str]]) -> str:
     """pip's proxy as an address; pip takes one without a scheme, too."""
-    found = "".join(pip.get("proxy", []))
-    return f"http://{found}" if found and "://" not in found else found
+    return with_scheme("".join(pip.get("proxy", [])))
+
+
+def with_scheme(proxy: str) -> str:
+    """A proxy as a URL; without a scheme it is one for HTTP."""
+    return f"http://{proxy}" if proxy and "://" not in proxy else proxy
 
 
 def read_package_settings() -> PackageSettings:
@@ -116,7 +147,7 @@ def read_package_settings() -> PackageSettings:
     pip = parse_pip_config(answer.stdout if answer.ok else "")
     found = package_settings(pip, environment.variables())
     keyring = pip.get("keyring-provider") != ["disabled"]
-    notes = list(found.notes)
+    notes = [*found.notes, *(f"not read, only pip's settings are: {path}" for path in uv_files())]
     logins = read_logins(notes)
     return replace(
         found,

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from clone import Lab, said
+from web import client
 
 from labcrate.errors import Code
 
@@ -122,3 +123,28 @@ def test_a_login_of_netrc_reaches_builds_and_the_lab_and_shows_nowhere(
         assert "s3cret" in up_lab.exec("cat", "/run/secrets/uv.toml").stdout
     finally:
         up_lab.invoke("remove-package", NAME, check=False, **index.environ(index.netrc))
+
+
+def test_a_proxys_password_is_in_the_lab_and_in_no_inspection(up_lab: Lab) -> None:
+    proxies: dict[str, Any] = {
+        "HTTPS_PROXY": "http://u:s3cret@proxy.invalid:3128",
+        "NO_PROXY": "localhost",
+    }
+    try:
+        up_lab.invoke("setup", "--yes", **proxies)
+        up_lab.invoke("down", **proxies)
+        up_lab.invoke("up", **proxies)
+        assert "s3cret" not in up_lab.docker("inspect", up_lab.container()).stdout
+        asked = "import os; print(os.environ['HTTPS_PROXY'], os.environ['NO_PROXY'])"
+        wanted = f"{proxies['HTTPS_PROXY']} localhost"
+        kernel = client(up_lab).kernel()
+        assert kernel.run(asked).strip() == wanted
+        kernel.close()
+        assert up_lab.invoke("run", "--", "python", "-c", asked).stdout.splitlines()[-1] == wanted
+        shell = up_lab.exec("bash", "-ic", "echo $HTTPS_PROXY").stdout
+        assert shell.strip() == proxies["HTTPS_PROXY"]
+        assert "s3cret" in up_lab.exec("cat", "/run/secrets/uv.toml").stdout
+    finally:
+        up_lab.invoke("setup", "--yes")
+        up_lab.invoke("down")
+        up_lab.invoke("up")

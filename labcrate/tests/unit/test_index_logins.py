@@ -13,7 +13,7 @@ from labcrate import environment
 from labcrate.clone.fresh import refresh_package_settings
 from labcrate.clone.index_logins import read_logins, with_login
 from labcrate.clone.index_settings import write_package_settings
-from labcrate.clone.pip_settings import read_package_settings
+from labcrate.clone.pip_settings import package_settings, read_package_settings
 from labcrate.clone.place import Clone
 from labcrate.clone.settings import Settings
 
@@ -125,3 +125,36 @@ def test_the_keyring_is_asked_for_a_user_without_a_password(
     for service in services:
         double.expect("keyring", "get", service, "me@x", stdout="p w\n")
     assert read_package_settings().index == wanted
+
+
+@pytest.mark.parametrize(
+    ("environ", "wanted"),
+    [
+        ({}, "https://one.example/simple?a=b"),
+        (
+            {"UV_INDEX_IN_HOUSE_USERNAME": "me", "UV_INDEX_IN_HOUSE_PASSWORD": "p/w"},
+            "https://me:p%2Fw@one.example/simple?a=b",
+        ),
+    ],
+)
+def test_an_index_that_uvs_variables_name_has_its_login_there(
+    environ: dict[str, str], wanted: str
+) -> None:
+    address = "https://one.example/simple?a=b"
+    for text in (f"in-house={address}", address):
+        given = {**environ, "UV_INDEX": text, "UV_DEFAULT_INDEX": text}
+        found = package_settings({}, given)
+        expected = wanted if text.startswith("in-") else address
+        assert (found.index, found.extra) == (expected, (expected,))
+
+
+def test_settings_files_of_uv_are_named_as_not_read(
+    double: Double, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    double.expect("pip", "config", "list")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    before = read_package_settings().notes
+    (tmp_path / "uv").mkdir()
+    (tmp_path / "uv" / "uv.toml").touch()
+    (note,) = set(read_package_settings().notes) - set(before)
+    assert note == f"not read, only pip's settings are: {tmp_path}/uv/uv.toml"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
 import tomllib
 from configparser import ConfigParser
 from dataclasses import replace
@@ -26,6 +27,7 @@ from labcrate.clone.index_settings import (
     write_package_settings,
 )
 from labcrate.clone.pip_settings import (
+    PROXIES,
     PackageSettings,
     package_settings,
     parse_pip_config,
@@ -34,6 +36,7 @@ from labcrate.clone.pip_settings import (
 from labcrate.clone.place import Clone
 from labcrate.clone.settings import Settings
 from labcrate.errors import Code, LabError
+from labcrate.lab.images import PARTS
 
 LISTED = """global.extra-index-url='https://u:p@two.example/simple file:///opt/index'
 global.index-url='https://one.example/simple'
@@ -242,3 +245,42 @@ def test_setup_names_it_each_time_and_a_quiet_task_only_after_a_change(
     for quiet, times in ((False, 1), (True, 0), (False, 1)):
         refresh_package_settings(mine, quiet=quiet)
         assert capsys.readouterr().out.count("client-cert") == times
+
+
+def test_the_hosts_proxies_are_a_file_and_settings_of_uv(
+    clone: Clone, double: Double, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A uv that `add-package` starts in the running lab has no variables of JupyterLab's."""
+    double.expect("pip", "config", "list")
+    for name in PROXIES:
+        monkeypatch.delenv(name, raising=False)
+    write_package_settings(clone, OWNER, wheels=False)
+    assert (clone.state / "proxies").read_text() == ""
+    assert "proxy" not in (clone.state / "uv.toml").read_text()
+    monkeypatch.setenv("HTTPS_PROXY", "http://u:p=w@proxy.example:3128")
+    monkeypatch.setenv("http_proxy", "proxy.example:3128")
+    monkeypatch.setenv("NO_PROXY", "localhost, .example")
+    write_package_settings(clone, OWNER, wheels=False)
+    assert (clone.state / "proxies").read_text().splitlines() == [
+        "HTTPS_PROXY=http://u:p=w@proxy.example:3128",
+        "NO_PROXY=localhost, .example",
+        "http_proxy=proxy.example:3128",
+    ]
+    assert stat.S_IMODE((clone.state / "proxies").stat().st_mode) == 0o600
+    uv = tomllib.loads((clone.state / "uv.toml").read_text())
+    assert uv["https-proxy"] == "http://u:p=w@proxy.example:3128"
+    assert uv["http-proxy"] == "http://proxy.example:3128"
+    assert uv["no-proxy"] == ["localhost", ".example"]
+
+
+def test_commands_of_the_lab_start_with_the_hosts_proxies(tmp_path: Path) -> None:
+    """The script of the image, with the secret where a test may write it."""
+    proxies = tmp_path / "proxies"
+    script = (PARTS / "with-proxies").read_text().replace("/run/secrets/proxies", str(proxies))
+    (tmp_path / "script").write_text(script)
+    command = ("sh", str(tmp_path / "script"), "sh", "-c", 'printf %s "$HTTPS_PROXY"; exit 7')
+    url = "http://u:$p=w`x`@h:1"
+    for text, wanted in (("", ""), (f"NO_PROXY=a, b\nHTTPS_PROXY={url}\n", url)):
+        proxies.write_text(text)
+        done = subprocess.run(command, capture_output=True, text=True, env={"PATH": os.defpath})
+        assert (done.stdout, done.returncode) == (wanted, 7)
