@@ -10,14 +10,14 @@ import pwd
 import re
 import secrets
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from labcrate import environment, output, process
 from labcrate.clone.chosen_ports import remember_ports
 from labcrate.clone.env_file import fill, parse_env, read_text, write_private
-from labcrate.clone.index_settings import write_package_settings
+from labcrate.clone.index_settings import put, write_package_settings
 from labcrate.clone.lab_env import protect_lab_env
 from labcrate.clone.pip_settings import read_package_settings
 from labcrate.clone.place import Clone
@@ -165,5 +165,14 @@ def refresh_package_settings(settings: Settings, quiet: bool = False) -> None:
     state = "copied from this host" if changed else "already up to date"
     if changed or not quiet:
         output.setup_row("package settings", state)
-    for note in read_package_settings().notes if changed or not quiet else ():
+    for note in fresh_notes(settings, read_package_settings().notes):
         output.say(f"    {note}")
+
+
+def fresh_notes(settings: Settings, notes: Sequence[str]) -> Sequence[str]:
+    """What is to be said of the package settings: all of it, once, and again after a change."""
+    if process.is_dry():
+        return notes
+    text = "".join(f"{note}\n" for note in notes)
+    path, owner = settings.clone.state / "package-notes", (settings.uid, settings.gid)
+    return notes if put(path, text.encode(), owner) else ()

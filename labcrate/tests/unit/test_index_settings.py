@@ -237,12 +237,20 @@ def test_what_cannot_be_carried_is_named(pip: dict[str, list[str]], told: str) -
     assert "pw" not in note
 
 
-def test_setup_names_it_each_time_and_a_quiet_task_only_after_a_change(
+def test_it_is_named_once_and_again_after_a_change(
     settings: Settings, double: Double, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    double.expect("pip", "config", "list", stdout="global.client-cert='/k.pem'\n")
     mine = replace(settings, uid=OWNER[0], gid=OWNER[1])
-    for quiet, times in ((False, 1), (True, 0), (False, 1)):
+    certificate = "global.client-cert='/k.pem'\n"
+    for listed, quiet, times in (
+        ("", False, 0),
+        # Neither file of the lab changes by this one.
+        (certificate, True, 1),
+        (certificate, True, 0),
+        (certificate, False, 0),
+        (certificate + "global.pre='true'\n", False, 1),
+    ):
+        double.expect("pip", "config", "list", stdout=listed)
         refresh_package_settings(mine, quiet=quiet)
         assert capsys.readouterr().out.count("client-cert") == times
 
