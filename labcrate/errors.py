@@ -42,6 +42,7 @@ class Code(IntEnum):
     LOCK_STALE = 54, "a lock does not match what was asked for"
     NETWORK = 55, "the package index cannot be reached"
     DISK_FULL = 56, "the disk is full"
+    INDEX_LOGIN = 57, "the package index refuses the login, or wants one"
     CLEAN = 60, "clean was not agreed to, or something would not go"
     FINDINGS = 70, "the doctor found an error"
     INTERRUPTED = 130, "Ctrl-C"

@@ -10,6 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 
+def printable(text: str) -> str:
+    """A text from elsewhere, without what a terminal would act on."""
+    return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text)
+
+
 def say(text: str = "") -> None:
     """One message, at once: the lines of a child process must not overtake it."""
     print(text, flush=True)

@@ -86,6 +86,15 @@ def if_there_is_room() -> Iterator[None]:
             raise
 
 
+LARGEST_ID = 2**31 - 1
+"""The engine starts no container for a larger uid or gid, although Linux has larger ones."""
+
+
+def is_numeric_id(text: str) -> bool:
+    """Whether a container can run under this uid or gid; those of directories have ten digits."""
+    return bool(re.fullmatch(r"[0-9]{1,10}", text)) and int(text) <= LARGEST_ID
+
+
 def write_private(path: Path, text: str) -> None:
     """Replace a file as a whole, never readable by others, not even for a moment.
 

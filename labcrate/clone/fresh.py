@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import errno
+import grp
+import itertools
 import os
+import pwd
 import re
 import secrets
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from labcrate import environment, output, process
+from labcrate.clone.chosen_ports import remember_ports
 from labcrate.clone.env_file import fill, parse_env, read_text, write_private
-from labcrate.clone.index_settings import (
-    read_package_settings,
-    without_login,
-    write_package_settings,
-)
+from labcrate.clone.index_settings import put, write_package_settings
+from labcrate.clone.lab_env import protect_lab_env
 from labcrate.clone.named_folders import make_named_folders
+from labcrate.clone.pip_settings import read_package_settings
 from labcrate.clone.place import Clone
 from labcrate.clone.ports import free_port
 from labcrate.clone.settings import Settings
@@ -31,15 +33,29 @@ ARTICLE_PORTS = {"JUPYTER_PORT": 8888, "TENSORBOARD_PORT": 6006}
 def caller_ids(clone: Clone) -> tuple[int, int]:
     """The uid and gid that files of the lab should belong to.
 
-    Never root: with sudo it is who called sudo, for root alone the clone's owner, else 1000, the
-    first ordinary user of a Linux system.
+    Never root: with sudo it is who called sudo, for root alone the clone's owner, else a user of
+    the lab's own, so that no other account can read what the lab may.
     """
     if not environment.is_root():
         return environment.user_ids()
     if environment.variable("SUDO_UID") not in ("", "0"):
         return int(environment.variable("SUDO_UID")), int(environment.variable("SUDO_GID"))
     owner = clone.root.stat()
-    return (owner.st_uid, owner.st_gid) if owner.st_uid else (1000, 1000)
+    return (owner.st_uid, owner.st_gid) if owner.st_uid else (unused_id(), unused_id())
+
+
+def unused_id(first: int = 1000) -> int:
+    """The first id for ordinary users that no account and no group of this machine has."""
+    return next(number for number in itertools.count(first) if not is_used(number))
+
+
+def is_used(number: int) -> bool:
+    """Whether an account or a group has an id; asked one by one, as directories list nothing."""
+    for ask in (pwd.getpwuid, grp.getgrgid):
+        with suppress(KeyError):
+            ask(number)
+            return True
+    return False
 
 
 def blanks(values: Mapping[str, str], clone: Clone) -> dict[str, str]:
@@ -65,7 +81,9 @@ def blanks(values: Mapping[str, str], clone: Clone) -> dict[str, str]:
 
 
 def ensure_env_file(clone: Clone) -> None:
-    """Write .env, or fill in what is missing from it."""
+    """Write .env, or fill in what is missing from it; lab.env becomes private, too."""
+    if not process.is_dry() and protect_lab_env(clone):
+        output.setup_row("lab.env", "made private (mode 600)")
     path = clone.env_file
     existed = path.exists()
     text = read_text(path if existed else clone.example_file)
@@ -81,6 +99,7 @@ def ensure_env_file(clone: Clone) -> None:
         return
     if not process.is_dry():
         write_private(path, fill(text, missing))
+        remember_ports(clone, {name: missing[name] for name in ARTICLE_PORTS if name in missing})
     state = "filled in" if existed else "written, mode 600"
     output.setup_row(".env", f"{state}: {', '.join(missing)}")
 
@@ -161,6 +180,14 @@ def refresh_package_settings(settings: Settings, quiet: bool = False) -> None:
     state = "copied from this host" if changed else "already up to date"
     if changed or not quiet:
         output.setup_row("package settings", state)
-    for place in read_package_settings().unreachable if changed else ():
-        address = without_login(place)
-        output.say(f"    left out, because no container can reach it: {address}")
+    for note in fresh_notes(settings, read_package_settings().notes):
+        output.say(f"    {note}")
+
+
+def fresh_notes(settings: Settings, notes: Sequence[str]) -> Sequence[str]:
+    """What is to be said of the package settings: all of it, once, and again after a change."""
+    if process.is_dry():
+        return notes
+    text = "".join(f"{note}\n" for note in notes)
+    path, owner = settings.clone.state / "package-notes", (settings.uid, settings.gid)
+    return notes if put(path, text.encode(), owner) else ()

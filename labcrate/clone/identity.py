@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from labcrate import output, process
+from labcrate.clone.chosen_ports import remember_ports
 from labcrate.clone.env_file import fill, if_there_is_room, read_env, read_text, write_private
 from labcrate.clone.place import Clone
 from labcrate.clone.ports import free_port
@@ -113,7 +114,9 @@ def part_from_original(clone: Clone) -> None:
         else:
             path.unlink(missing_ok=True)
     text = read_text(clone.env_file)
-    write_private(clone.env_file, fill(text, values_anew(read_env(clone.env_file))))
+    anew = values_anew(read_env(clone.env_file))
+    write_private(clone.env_file, fill(text, anew))
+    remember_ports(clone, {name: anew[name] for name in PORTS if name in anew})
 
 
 def values_anew(before: Mapping[str, str]) -> dict[str, str]:

@@ -6,22 +6,20 @@ does not read them, so both get a file of their own form.
 
 from __future__ import annotations
 
-import ast
 import json
 import os
 import re
 import ssl
-import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from labcrate import environment, process
+from labcrate.clone.pip_settings import PackageSettings, read_package_settings, with_scheme
 from labcrate.clone.place import Clone
 from labcrate.errors import Code, LabError
 
-FILES = ("uv.toml", "pip.conf", "ca.pem")
-"""What builds and the running lab get as secrets."""
+FILES = ("uv.toml", "pip.conf", "ca.pem", "proxies")
+"""What the running lab gets as secrets, and builds, too; but those get proxies as arguments."""
 
 WHEELS_IN_CONTAINER = "/wheels"
 
@@ -42,65 +40,6 @@ CA_FALLBACKS = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class PackageSettings:
-    """Index addresses as configured, credentials included; find_links are existing folders."""
-
-    index: str = ""
-    extra: tuple[str, ...] = ()
-    trusted: tuple[str, ...] = ()
-    find_links: tuple[Path, ...] = ()
-    unreachable: tuple[str, ...] = ()
-
-
-def parse_pip_config(text: str) -> dict[str, list[str]]:
-    """`pip config list` -> {option: values}. The environment wins, wherever pip prints it."""
-    of_files: dict[str, list[str]] = {}
-    of_environment: dict[str, list[str]] = {}
-    for line in text.splitlines():
-        name, separator, value = line.partition("=")
-        section = name.split(".")[0]
-        if not separator or section not in ("global", "install", ":env:"):
-            continue
-        try:
-            words = str(ast.literal_eval(value)).split()
-        except (SyntaxError, ValueError):
-            continue
-        found = of_environment if section == ":env:" else of_files
-        found[name.rpartition(".")[2]] = words
-    return {**of_files, **of_environment}
-
-
-def package_settings(pip: Mapping[str, list[str]], environ: Mapping[str, str]) -> PackageSettings:
-    """pip's settings, overridden by uv's variables where those are set."""
-    index = environ.get("UV_DEFAULT_INDEX") or environ.get("UV_INDEX_URL")
-    extra = (environ.get("UV_INDEX") or environ.get("UV_EXTRA_INDEX_URL") or "").split()
-    addresses = extra or pip.get("extra-index-url", [])
-    links = [Path(link.removeprefix("file://")) for link in pip.get("find-links", [])]
-    remote = [link for link in pip.get("find-links", []) if "://" in link]
-    return PackageSettings(
-        index=index or (pip.get("index-url") or [""])[0],
-        extra=tuple(url for url in addresses if not url.startswith("file:")),
-        trusted=tuple(pip.get("trusted-host", [])),
-        find_links=tuple(path for path in links if path.is_dir()),
-        # A folder index of the host is not there inside a build.
-        unreachable=(*(url for url in addresses if url.startswith("file:")), *remote),
-    )
-
-
-def read_package_settings() -> PackageSettings:
-    """Ask this interpreter's pip, which knows every place its settings may come from."""
-    answer = process.ask((sys.executable, "-m", "pip", "config", "list"), timeout_s=20)
-    return package_settings(
-        parse_pip_config(answer.stdout if answer.ok else ""), environment.variables()
-    )
-
-
-def without_login(address: str) -> str:
-    """An address as it may be shown: without its user name and password."""
-    return re.sub(r"//[^/@\s]*@", "//***@", address)
-
-
 def uv_toml(wanted: PackageSettings, wheels: bool) -> str:
     """uv's settings. Any string survives: JSON's strings are TOML's basic strings, too."""
     lines = ["# Written by `invoke setup` from this host's pip and uv settings."]
@@ -108,11 +47,27 @@ def uv_toml(wanted: PackageSettings, wheels: bool) -> str:
         lines.append(f"find-links = {toml([WHEELS_IN_CONTAINER])}")
     if wanted.trusted:
         lines.append(f"allow-insecure-host = {toml(list(wanted.trusted))}")
+    if wanted.no_index:
+        lines.append("no-index = true")
+    if wanted.proxy:
+        lines += [f"{name} = {toml(wanted.proxy)}" for name in ("http-proxy", "https-proxy")]
+    else:
+        lines += uv_proxies(dict(wanted.proxies))
     for url in wanted.extra:
         lines += ["[[index]]", f"url = {toml(url)}", CACHE_CONTROL]
     if wanted.index:
         lines += ["[[index]]", f"url = {toml(wanted.index)}", "default = true", CACHE_CONTROL]
     return "\n".join(lines) + "\n"
+
+
+def uv_proxies(environ: Mapping[str, str]) -> Iterator[str]:
+    """The host's proxies for a uv that is started beside JupyterLab, without its variables."""
+    for option in ("http-proxy", "https-proxy"):
+        name = option.replace("-", "_")
+        if url := environ.get(name) or environ.get(name.upper()):
+            yield f"{option} = {toml(with_scheme(url))}"
+    if names := environ.get("no_proxy") or environ.get("NO_PROXY"):
+        yield f"no-proxy = {toml([name for name in re.split('[, ]+', names) if name])}"
 
 
 def toml(value: str | list[str]) -> str:
@@ -128,13 +83,22 @@ def pip_conf(wanted: PackageSettings, wheels: bool) -> str:
         "extra-index-url": " ".join(wanted.extra),
         "trusted-host": " ".join(wanted.trusted),
         "find-links": WHEELS_IN_CONTAINER if wheels else "",
+        "no-index": "true" if wanted.no_index else "",
+        "proxy": wanted.proxy,
+        "timeout": wanted.timeout,
     }
     lines = [f"{name} = {value}" for name, value in pairs.items() if value]
     return "\n".join(["# Written by `invoke setup`.", "[global]", *lines]) + "\n"
 
 
-def ca_bundle() -> bytes:
-    """The certificate authorities that this host trusts."""
+def ca_bundle(own: Path | None = None) -> bytes:
+    """The certificate authorities that this host trusts, and those of pip's own `cert`."""
+    found = host_bundle()
+    more = own.read_bytes() if own else b""
+    return found if more.strip() in found else found.rstrip() + b"\n" + more
+
+
+def host_bundle() -> bytes:
     named = [environment.variable(n) for n in ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE")]
     default = ssl.get_default_verify_paths().cafile
     for candidate in (*named, default, *CA_FALLBACKS):
@@ -160,7 +124,8 @@ def write_package_settings(clone: Clone, owner: tuple[int, int], wheels: bool) -
     files = {
         "uv.toml": uv_toml(wanted, wheels).encode(),
         "pip.conf": pip_conf(wanted, wheels).encode(),
-        "ca.pem": ca_bundle(),
+        "ca.pem": ca_bundle(wanted.cert),
+        "proxies": "".join(f"{name}={url}\n" for name, url in wanted.proxies).encode(),
     }
     changed = [name for name, data in files.items() if put(clone.state / name, data, owner)]
     return bool(changed)

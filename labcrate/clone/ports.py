@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from labcrate.errors import Code, LabError
 
@@ -23,10 +24,19 @@ def is_loopback(address: str) -> bool:
         return False
 
 
-def free_port(first: int, taken: set[int]) -> int:
-    """The first port from `first` on that nobody listens on, on loopback."""
+def names_this_machine(address: str) -> bool:
+    """Whether a URL or `host:port` is on the loopback, which in a container is the container."""
+    try:
+        host = urlsplit(address if "://" in address else f"//{address}").hostname or ""
+    except ValueError:
+        return False
+    return host == "localhost" or host.endswith(".localhost") or is_loopback(host)
+
+
+def free_port(first: int, taken: set[int], address: str = "127.0.0.1") -> int:
+    """The first port from `first` on that nobody listens on at an address."""
     for port in range(first, LAST_PORT + 1):
-        if port not in taken and port_is_free("127.0.0.1", port):
+        if port not in taken and port_is_free(address, port):
             return port
     raise LabError("no free port", fix="set the ports in .env by hand", code=Code.PORT_TAKEN)
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from labcrate.clone.env_file import parse_size, writable
+from labcrate.clone.env_file import LARGEST_ID, is_numeric_id, parse_size, writable
 from labcrate.clone.place import Clone
 from labcrate.clone.ports import LAST_PORT, is_loopback
 from labcrate.errors import Code
@@ -238,10 +238,9 @@ def _devices(values: Mapping[str, str]) -> Iterator[Problem]:
 def _ids(values: Mapping[str, str]) -> Iterator[Problem]:
     for name in ("LAB_UID", "LAB_GID"):
         value = values.get(name, "")
-        if value and not re.fullmatch(r"[0-9]{1,9}", value):
-            yield Problem(
-                text=f"{name}={value} is not a numeric id", fix="use the output of `id -u`/`id -g`"
-            )
+        if value and not is_numeric_id(value):
+            problem = f"{name}={value} is not a numeric id up to {LARGEST_ID}, the engine's largest"
+            yield Problem(text=problem, fix="use the output of `id -u`/`id -g` of such a user")
     project = values.get("COMPOSE_PROJECT_NAME", "")
     if project and not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", project):
         yield Problem(

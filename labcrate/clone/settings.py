@@ -13,6 +13,7 @@ from pathlib import Path
 
 from labcrate import environment
 from labcrate.clone.env_file import parse_env, read_text
+from labcrate.clone.lab_env import lab_env_problems
 from labcrate.clone.place import Clone
 from labcrate.clone.rules import FOLDERS, KNOWN, OPTIONAL, Problem, check, check_quoting
 from labcrate.errors import Code, LabError
@@ -62,7 +63,15 @@ def load(clone: Clone) -> Settings:
     text = read_text(path)
     values = merged(parse_env(text), environment.variables())
     raise_problems([*check(values, clone), *check_quoting(text)], path.name)
+    raise_problems(list(lab_env_problems(clone)), "lab.env")
     return make_settings(values, clone)
+
+
+def refuse_lost_root(clone: Clone) -> None:
+    """A folder of .env that is no good is said before anything is installed or asked."""
+    if clone.env_file.exists():
+        values = merged(parse_env(read_text(clone.env_file)), environment.variables())
+        raise_problems([one for one in check(values, clone) if one.code is Code.FOLDER])
 
 
 def merged(values: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:

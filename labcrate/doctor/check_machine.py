@@ -9,8 +9,11 @@ from collections.abc import Iterator
 
 from rich.filesize import decimal
 
+from labcrate.clone.index_logins import without_login
+from labcrate.clone.ports import names_this_machine
 from labcrate.doctor.facts import Disk, Facts
 from labcrate.doctor.findings import Finding, Severity
+from labcrate.known import fix_text
 from labcrate.lab.compose import JUPYTER
 
 IMAGE_BYTES = 7 * 10**9
@@ -158,6 +161,16 @@ def check_proxy(facts: Facts) -> Iterator[Finding]:
     proxies = [name for name in names if facts.environ.get(name)]
     if proxies:
         yield from _proxy_notes(facts, proxies[0], named=bool(named))
+    inside = [name for name in proxies if names_this_machine(facts.environ[name])]
+    if inside:
+        address = without_login(facts.environ[inside[0]])
+        yield Finding(
+            severity="error",
+            check="proxy",
+            problem=f"{', '.join(inside)} ({address}) is this machine's loopback, which in a build "
+            "or a notebook is the container itself",
+            fix=fix_text("reach-proxy"),
+        )
     if facts.settings and not facts.ca_there:
         yield Finding(
             severity="warning",

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from labcrate import environment, process
-from labcrate.clone.env_file import parse_env, read_text
+from labcrate.clone.env_file import is_numeric_id, parse_env, read_text
 from labcrate.clone.identity import refuse_copy
+from labcrate.clone.lab_env import lab_env_problems
 from labcrate.clone.place import Clone
 from labcrate.clone.rules import FOLDERS, Problem, check, check_quoting
 from labcrate.clone.settings import make_settings, merged
@@ -103,6 +104,7 @@ class Gatherer:
         values = merged(parse_env(text), environment.variables())
         problems = (*copied(self.clone), *check(values, self.clone), *check_quoting(text))
         settings = None if problems else make_settings(values, self.clone)
+        problems = (*problems, *lab_env_problems(self.clone))
         return found | {"env_problems": problems, "settings": settings}
 
     def folders(self, facts: Facts) -> tuple[Folder, ...]:
@@ -114,8 +116,10 @@ class Gatherer:
         except (LabError, OSError):
             return ()
         top = self.clone.root / values.get("ROOT_DIR", "")
+        if not top.is_dir():  # reported as a problem of .env
+            return ()
         uid = values.get("LAB_UID", "")
-        owner = int(uid) if re.fullmatch(r"[0-9]{1,9}", uid) else environment.user_ids()[0]
+        owner = int(uid) if is_numeric_id(uid) else environment.user_ids()[0]
         return tuple(readings.read_folder(top / name, owner) for name in FOLDERS)
 
     def engine(self) -> dict[str, Any]:

@@ -20,7 +20,8 @@ from labcrate.gpu.record import read_proof
 from labcrate.lab.compose import JUPYTER, Lab, Model, Port, Service, resolve_model
 from labcrate.lab.containers import Container, inspect_containers, list_containers, of_project
 from labcrate.lab.images import Image, read_images
-from labcrate.lab.snapshot import Snapshot, taken_ports
+from labcrate.lab.own_ports import is_movable
+from labcrate.lab.snapshot import Snapshot, held_ports, taken_port
 
 LOG_LINES = 200
 """Lines of each service's log that are searched for known failures."""
@@ -119,9 +120,9 @@ class LabReader:
         )
         # A port that the engine's own proxy holds may be this lab's: only the engine knows.
         return tuple(
-            one
-            for one in taken_ports(now)
-            if everyone is not None or "docker-proxy" not in one.text
+            held_port(now, service, port, who)
+            for service, port, who in held_ports(now)
+            if everyone is not None or "docker-proxy" not in who
         )
 
     def orphans(
@@ -157,6 +158,13 @@ class LabReader:
         jupyter = next((one for one in containers if one.service == JUPYTER), None)
         record = read_proof(known.clone, jupyter.id) if jupyter else None
         return record.cause if record else ""
+
+
+def held_port(now: Snapshot, service: str, port: Port, who: str) -> Problem:
+    """A port that something else holds; `up` moves one that `setup` chose."""
+    problem = taken_port(service, port.number, who)
+    fix = "invoke up (chooses another one, because nobody edited this one)"
+    return replace(problem, fix=fix) if is_movable(now, service, port) else problem
 
 
 def labelled() -> frozenset[str]:

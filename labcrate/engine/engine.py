@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from labcrate import environment, process
+from labcrate.engine.client import plugin_trouble
 from labcrate.errors import Code, LabError
 
 MIN_ENGINE = (23, 0)
@@ -96,22 +97,27 @@ def parse_info(info: Mapping[str, Any]) -> Engine:
     )
 
 
-def refusal(text: str) -> LabError:
-    """Why `docker info` failed, from what it said."""
+def refusal(text: str, context: str = "", host: str = "") -> LabError:
+    """Why `docker info` failed, from what it said. context: the chosen one, and where it leads."""
     if "permission denied" in text.lower():
         return LabError(
             "the engine runs, but this user may not use its socket",
             fix="sudo usermod -aG docker $USER, then log out and in (or run: newgrp docker)",
             code=Code.ENGINE_DENIED,
         )
-    context = re.search(r'context "?([^":]+)"?: (?:context )?not found|context not found', text)
-    if context:
-        return LabError(
-            f"the chosen docker context does not exist: {text.strip()}",
-            fix="docker context use default (and unset DOCKER_CONTEXT)",
-            code=Code.ENGINE_DOWN,
-        )
+    leave = "docker context use default (leaves it; and unset DOCKER_CONTEXT if that is set)"
+    if lost := re.search(r'context "?([^":]+)"?: (?:context )?not found|context not found', text):
+        named = f"{lost[1]}, which was chosen," if lost[1] else "that was chosen"
+        problem = f"the docker context {named} does not exist"
+        return LabError(problem, fix=leave, code=Code.ENGINE_DOWN)
     where = environment.variable("DOCKER_HOST")
+    if not where and context not in ("", "default"):
+        return LabError(
+            f"no container engine answers at {host}, where the docker context {context} leads",
+            fix=f"{leave}, or start the engine there",
+            code=Code.ENGINE_DOWN,
+            why=text.strip().splitlines()[-1] if text.strip() else "",
+        )
     return LabError(
         "no container engine answers" + (f" at DOCKER_HOST={where}" if where else ""),
         fix="start the engine there, or unset DOCKER_HOST"
@@ -141,23 +147,25 @@ def find_engine(ask: Ask = process.ask) -> Engine:
     info = _json(answer.stdout)
     # The client answers for itself when the engine does not: exit 1, or 0 with ServerErrors.
     if not answer.ok or info.get("ServerErrors") or not info.get("ServerVersion"):
-        raise refusal(answer.stderr or str(info.get("ServerErrors") or answer.stdout))
-    engine = parse_info(info)
-    return _with_client(engine, client=client, compose=compose.stdout, context=context.stdout)
+        said = answer.stderr or str(info.get("ServerErrors") or answer.stdout)
+        raise refusal(said, *context_and_host(context.stdout))
+    name, host = context_and_host(context.stdout)
+    return replace(
+        parse_info(info),
+        compose=version_pair(compose.stdout),
+        context=name,
+        host=environment.variable("DOCKER_HOST") or host,
+        client_path=os.path.realpath(client),
+    )
 
 
-def _with_client(engine: Engine, *, client: str, compose: str, context: str) -> Engine:
-    chosen = _json(context)
+def context_and_host(answer: str) -> tuple[str, str]:
+    """The chosen context's name and endpoint, of what `docker context inspect` answers."""
+    chosen = _json(answer)
     first = chosen[0] if isinstance(chosen, list) and chosen else chosen
     named = first if isinstance(first, dict) else {}
     endpoint = named.get("Endpoints", {}).get("docker", {}).get("Host", "")
-    return replace(
-        engine,
-        compose=version_pair(compose),
-        context=str(named.get("Name", "default")),
-        host=environment.variable("DOCKER_HOST") or str(endpoint),
-        client_path=os.path.realpath(client),
-    )
+    return str(named.get("Name", "default")), str(endpoint)
 
 
 def require_engine(engine: Engine) -> Engine:
@@ -170,7 +178,7 @@ def require_engine(engine: Engine) -> Engine:
             code=Code.COMPOSE,
         )
     if engine.compose == (0, 0):
-        raise LabError(
+        raise plugin_trouble() or LabError(
             "Docker Compose is missing (`docker compose` is not a command here)",
             fix="invoke setup (or install the package docker-compose-v2 / docker-compose-plugin)",
             code=Code.COMPOSE,

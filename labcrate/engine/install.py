@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from labcrate import environment, output, process
+from labcrate.engine.client import chosen_context, plugin_trouble
 from labcrate.engine.engine import Engine, find_engine, require_engine
 from labcrate.errors import Code, LabError
 
@@ -170,7 +171,8 @@ def ensure_engine(confirm: Confirm) -> Engine:
         output.setup_row("engine", f"already runs: {describe_engine(found)}")
         return found
     except LabError as error:
-        if error.code is Code.ENGINE_DENIED or engine_elsewhere():
+        hidden = error.code is Code.COMPOSE and plugin_trouble()
+        if error.code is Code.ENGINE_DENIED or hidden or engine_elsewhere():
             raise
         missing = error.code is not Code.ENGINE_DOWN or not environment.command_path("dockerd")
     if missing:
@@ -193,7 +195,8 @@ def ensure_engine(confirm: Confirm) -> Engine:
 
 def engine_elsewhere() -> bool:
     """Whether the user points docker at an engine that this machine's packages cannot start."""
-    return bool(environment.variable("DOCKER_HOST") or environment.variable("DOCKER_CONTEXT"))
+    named = environment.variable("DOCKER_HOST") or environment.variable("DOCKER_CONTEXT")
+    return bool(named or (environment.command_path("docker") and chosen_context()))
 
 
 def describe_engine(found: Engine) -> str:

@@ -27,25 +27,40 @@ ANSWER_S = 1.0
 """Seconds in which a kernel with nothing to do answers; it needs some milliseconds."""
 
 
+UNREADABLE = "unreadable: "
+"""How a line on stderr starts that names a distribution whose files are broken."""
+
+
 def normal(name):
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def installed():
-    """name -> version, URL it came from, what it needs, whether somebody asked for it by name."""
+    """name -> what `described` says of it. What cannot be read costs its own line on stderr."""
     found = {}
     for one in metadata.distributions():
-        direct = json.loads(one.read_text("direct_url.json") or "{}")
-        commit = direct.get("vcs_info", {})
-        url = direct.get("url", "")
-        if commit:
-            url = f"{commit['vcs']}+{url}@{commit['commit_id']}"
-        requested = one.read_text("REQUESTED") is not None
-        plain = [need for need in one.requires or () if "extra ==" not in need]
-        needs = sorted({normal(re.match(r"[\w.-]+", need)[0]) for need in plain})
-        about = {"version": one.version, "requested": requested, "url": url, "needs": needs}
-        found[normal(one.metadata["Name"])] = about
+        try:
+            name, about = described(one)
+        except Exception as error:
+            folder = Path(str(getattr(one, "_path", "a distribution")))
+            print(f"{UNREADABLE}{folder.name} ({type(error).__name__})", file=sys.stderr)
+        else:
+            found[name] = about
     return found
+
+
+def described(one):
+    """A name with its version, URL it came from, what it needs, whether somebody asked for it."""
+    direct = json.loads(one.read_text("direct_url.json") or "{}")
+    commit = direct.get("vcs_info", {})
+    url = direct.get("url", "")
+    if commit:
+        url = f"{commit['vcs']}+{url}@{commit['commit_id']}"
+    requested = one.read_text("REQUESTED") is not None
+    plain = [need for need in one.requires or () if "extra ==" not in need]
+    needs = sorted({normal(re.match(r"[\w.-]+", need)[0]) for need in plain})
+    about = {"version": "" + one.version, "requested": requested, "url": url, "needs": needs}
+    return normal(one.metadata["Name"]), about
 
 
 def pins(path):

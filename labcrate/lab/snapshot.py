@@ -11,7 +11,7 @@ from labcrate.clone.rules import Problem
 from labcrate.clone.settings import Settings
 from labcrate.engine.engine import find_engine, refusal, require_engine
 from labcrate.errors import Code, LabError
-from labcrate.lab.compose import JUPYTER, Lab, Model, resolve_model
+from labcrate.lab.compose import JUPYTER, Lab, Model, Port, resolve_model
 from labcrate.lab.containers import (
     Container,
     Unanswered,
@@ -106,6 +106,12 @@ def take_snapshot(settings: Settings) -> Snapshot:
 
 def taken_ports(snapshot: Snapshot) -> Iterator[Problem]:
     """The lab's ports that something else holds, with who it is."""
+    for name, port, who in held_ports(snapshot):
+        yield taken_port(name, port.number, who)
+
+
+def held_ports(snapshot: Snapshot) -> Iterator[tuple[str, Port, str]]:
+    """(service, port, who has it) of each of the lab's ports that something else holds."""
     for name, service in snapshot.model.services.items():
         for port in service.ports:
             holder = holder_of(port.number, snapshot.everyone)
@@ -113,7 +119,7 @@ def taken_ports(snapshot: Snapshot) -> Iterator[Problem]:
                 continue
             if holder or not port_is_free(port.address or "0.0.0.0", port.number):  # noqa: S104
                 who = f"the container {holder.name}" if holder else process_on(port.number)
-                yield taken_port(name, port.number, who)
+                yield name, port, who
 
 
 def taken_port(service: str, port: int, who: str) -> Problem:

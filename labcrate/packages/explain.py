@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from labcrate import output
+from labcrate import known, output
 from labcrate.errors import Code, LabError
 from labcrate.lab.images import build_failure
 from labcrate.packages.locks import Pin
@@ -21,6 +21,9 @@ def resolution_failure(
 ) -> LabError:
     """What the resolver's words mean. what: the requirements asked for; said: all uv printed."""
     cause = resolver_reasons(said)
+    refused = known.recognise(said, "build")
+    if refused and refused.code is Code.INDEX_LOGIN:
+        return LabError(refused.problem, fix=refused.fix, code=refused.code, why=cause)
     if unknown := re.search(r"(\S+) was not found in the package registry", cause):
         return _not_found(unknown[1], base, keep)
     if "No solution found" not in said:

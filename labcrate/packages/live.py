@@ -20,6 +20,9 @@ from labcrate.packages.transaction import LOCAL
 INSIDE = "/tmp/docker"  # noqa: S108 - the container's own
 """Where docker/ is seen while something is installed; local archives are named by this path."""
 
+UNREADABLE = "unreadable: "
+"""How inside.py names a distribution whose files are broken, on stderr."""
+
 INSTALL_S = 300.0
 """Seconds for one live install: some hundred megabytes at a slow index."""
 
@@ -60,9 +63,14 @@ def _parse(answer: process.Result, who: str, fix: str, code: Code) -> dict[str, 
         found: dict[str, dict[str, Any]] = json.loads(answer.stdout)
     except ValueError:
         raise LabError(f"{problem}: {answer.stdout[:200]!r}", fix=fix, code=code) from None
+    for line in answer.stderr.splitlines():
+        if line.startswith(UNREADABLE):
+            broken = output.printable(line.removeprefix(UNREADABLE))
+            output.say_error(f"Left out, because its files in {who} are broken: {broken}")
     return {
-        name: Installed(
-            version=one["version"],
+        output.printable(name): Installed(
+            # Code in the lab writes it: a terminal must not act on it.
+            version=output.printable(one["version"]),
             url=one["url"],
             needs=tuple(one["needs"]),
             requested=one["requested"],

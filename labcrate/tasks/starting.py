@@ -12,7 +12,7 @@ from labcrate.clone.fresh import ensure_env_file, ensure_folders, refresh_packag
 from labcrate.clone.identity import part_from_original, settle
 from labcrate.clone.lock import refuse_read_only
 from labcrate.clone.place import find_clone, refuse_awkward_path
-from labcrate.clone.settings import load, raise_problems
+from labcrate.clone.settings import load, refuse_lost_root
 from labcrate.engine.base_image import ensure_base_image
 from labcrate.engine.engine import find_engine, require_engine
 from labcrate.engine.install import ensure_engine
@@ -32,7 +32,8 @@ from labcrate.lab.lifecycle import (
     stop_services,
 )
 from labcrate.lab.notices import notices, unhealthy, watch
-from labcrate.lab.snapshot import Snapshot, taken_ports
+from labcrate.lab.own_ports import settle_ports
+from labcrate.lab.snapshot import Snapshot
 from labcrate.smoke.prove import prove_quickly
 from labcrate.tasks.base import alone, asker, lab_task, read_lab_and_engine
 from labcrate.tasks.showing import report_links, show_notices, show_unused, warn_of_others
@@ -45,6 +46,7 @@ def setup(c: Context, yes: bool = False) -> None:  # noqa: ARG001
     clone = find_clone()
     refuse_read_only(clone)
     refuse_awkward_path(clone)
+    refuse_lost_root(clone)
     # The engine first: as it starts, labs of other clones come back and take their ports again.
     engine = ensure_engine(confirm)
     part_from_original(clone)
@@ -88,10 +90,10 @@ def up(
     """Start the lab and wait until it answers."""
     with alone("up") as settings:
         engine, snapshot = read_lab_and_engine(settings)
+        snapshot = settle_ports(snapshot)
         decision = decide(snapshot, engine, gpu)
         output.row("gpu", decision.choice.line)
         show_unused(decision.unused)
-        raise_problems(list(taken_ports(snapshot)))
         ensure_folders(settings, quiet=True)
         built = not no_build and build_stale(decision.lab, snapshot, decision.build.reason)
         tell_recreated(decision.lab, snapshot, force)

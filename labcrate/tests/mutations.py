@@ -199,7 +199,7 @@ MUTATIONS = (
     ),
     Mutation(
         what="a shown index address has no password",
-        file="labcrate/clone/index_settings.py",
+        file="labcrate/clone/index_logins.py",
         old='return re.sub(r"//[^/@\\s]*@", "//***@", address)',
         new="return address",
         test="labcrate/tests/unit/test_index_settings.py::test_a_shown_address_has_no_login",

@@ -18,6 +18,7 @@ def own_variable(own: Owner) -> Iterator[None]:
     append(own.root / ".env", "\nMY_QUEUE='a b'\n")
     after_line(own.compose_file, r"^      TENSORBOARD_DIR: ", "      MY_QUEUE: ${MY_QUEUE}\n")
     append(own.root / "lab.env", "DATABASE_PASSWORD='pa$word'\n")
+    (own.root / "lab.env").chmod(0o600)
     yield
     shown = 'import os; print(os.environ["MY_QUEUE"], os.environ["DATABASE_PASSWORD"])'
     assert own.in_image("python", "-c", shown) == "a b pa$word"

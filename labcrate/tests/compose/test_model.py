@@ -270,6 +270,16 @@ def test_plain_compose_builds_the_same_pytorch(
     assert named_backend(asked) == chosen
 
 
+def test_a_proxys_password_is_no_variable_of_a_container(tmp_path: Path) -> None:
+    """`docker inspect` shows those to everyone who may use the engine."""
+    secret = dict.fromkeys(PREDEFINED, "http://u:s3cret@proxy:3128")
+    found = model(tmp_path, **secret)["services"]
+    for service in found.values():
+        assert "s3cret" not in json.dumps({**service, "build": None})
+    assert "proxies" in [one["source"] for one in found["jupyter"]["secrets"]]
+    assert found["jupyter"]["build"]["args"]["HTTPS_PROXY"] == secret["HTTPS_PROXY"]
+
+
 def test_bake_builds_what_compose_would(tmp_path: Path) -> None:
     """The same arguments, contexts, secrets and labels, from another folder."""
     resolved = model(tmp_path, HOST_WHEELS="/some/wheels")

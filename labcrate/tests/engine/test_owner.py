@@ -24,6 +24,7 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Owner]:
     share_base(made.root)
     # Half a minute of g++ in each run of the tests, which have to pass without it, too.
     append(made.root / "lab.env", "TORCHDYNAMO_DISABLE=1\n")
+    (made.root / "lab.env").chmod(0o600)
     made.invoke("setup", "--yes")
     try:
         yield made

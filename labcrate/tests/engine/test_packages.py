@@ -256,6 +256,30 @@ def test_what_was_installed_by_hand_is_shown_and_captured(up_lab: Lab) -> None:
     up_lab.invoke("remove-package", "humanize")
 
 
+BROKEN = """
+import sysconfig, pathlib
+site = pathlib.Path(sysconfig.get_path("purelib"))
+for name, text in (("broken-1", ""), ("odd-1", "Name: odd\\nVersion: 1[/b]\\n")):
+    folder = site / f"{name}.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text(text)
+"""
+
+
+def test_broken_files_of_one_package_hide_no_other(up_lab: Lab) -> None:
+    site = "/opt/lab/lib/python3*/site-packages"
+    try:
+        assert up_lab.exec("python", "-c", BROKEN).returncode == 0
+        shown = up_lab.invoke("packages")
+        assert "the running lab are broken: broken-1.dist-info" in shown.stderr
+        assert "1[/b]" in shown.stdout
+        captured = up_lab.invoke("capture", check=False)
+        assert captured.returncode == Code.CONSENT, said(captured)
+        assert "Installed by hand: odd 1[/b]" in captured.stdout
+    finally:
+        up_lab.exec("sh", "-c", f"rm -r {site}/broken-1.dist-info {site}/odd-1.dist-info")
+
+
 def test_a_package_by_hand_cannot_replace_one_of_the_base(up_lab: Lab) -> None:
     """What a notebook does with pip or uv meets the same constraint as a build."""
     done = up_lab.exec("uv", "pip", "install", "numpy<2")

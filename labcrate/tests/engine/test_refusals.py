@@ -14,7 +14,10 @@ from typing import Any
 import pytest
 from clone import Lab, clean_environ, read_until, said
 from faultlog import Happened, told
+from web import get
 
+from labcrate.clone.chosen_ports import RECORD, remember_ports
+from labcrate.clone.place import Clone
 from labcrate.errors import Code
 
 WAITS = "waits for health"
@@ -36,6 +39,28 @@ def test_port_held_by_a_process_is_named(lab: Lab, happened: Happened) -> None:
     assert done.returncode == Code.PORT_TAKEN
     assert f"taken by process {os.getpid()}" in said(done)
     happened(told(done))
+
+
+def test_a_port_that_setup_chose_is_chosen_again(lab: Lab) -> None:
+    lab.invoke("down")
+    before = lab.env
+    names = ("JUPYTER_PORT", "TENSORBOARD_PORT")
+    clone = Clone(root=lab.root, here=lab.root)
+    remember_ports(clone, {name: before[name] for name in names})
+    try:
+        with socket.socket() as held:
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            held.bind(("127.0.0.1", int(before["JUPYTER_PORT"])))
+            held.listen()
+            done = lab.invoke("up")
+    finally:
+        # For the other tests the ports are the owner's.
+        (clone.state / RECORD).unlink()
+    now = lab.env
+    assert now["JUPYTER_PORT"] != before["JUPYTER_PORT"]
+    assert now["TENSORBOARD_PORT"] == before["TENSORBOARD_PORT"]
+    assert f"JUPYTER_PORT={now['JUPYTER_PORT']} from now on" in done.stdout
+    assert get(f"{lab.jupyter}/api")[0] == 200
 
 
 @pytest.mark.fault("both ports held by a container")
@@ -78,7 +103,7 @@ def test_an_engine_that_does_not_answer(
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        ("echo \"docker: 'compose' is not a docker command.\" >&2; exit 1", "Compose is missing"),
+        ("echo \"docker: 'compose' is not a docker command.\" >&2; exit 1", "first on PATH"),
         ("echo 2.20.3; exit 0", "Compose is version 2.20"),
     ],
 )

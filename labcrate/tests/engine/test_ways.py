@@ -36,6 +36,7 @@ def take() -> Iterator[Take]:
         own = Owner(root)
         share_base(root)
         append(root / "lab.env", "TORCHDYNAMO_DISABLE=1\n")  # as in test_owner.py
+        (root / "lab.env").chmod(0o600)
         taken.append(own)
         return own
 

@@ -13,6 +13,7 @@ from labcrate import process
 from labcrate.clone.place import Clone
 from labcrate.clone.rules import KNOWN
 from labcrate.clone.settings import Settings, make_settings
+from labcrate.engine import client
 
 VALUES = {
     "COMPOSE_PROJECT_NAME": "lab-test-1",
@@ -27,7 +28,9 @@ VALUES = {
 
 @pytest.fixture(autouse=True)
 def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No setting and no engine that the caller's environment names."""
+    """No setting, no engine and no login of the caller's, and no plugin of his machine's."""
+    monkeypatch.setattr(client, "PLUGIN_FOLDERS", ())
+    monkeypatch.setenv("NETRC", "/no/such/netrc")
     for name in (*KNOWN, "DOCKER_HOST", "DOCKER_CONTEXT"):
         monkeypatch.delenv(name, raising=False)
 

@@ -63,6 +63,7 @@ class TaskLab:
             ("docker", "info"): lambda: self.info,
             ("docker", "compose", "version"): lambda: "2.40.3",
             ("docker", "context", "inspect"): list,
+            ("docker", "context", "show"): lambda: "default\n",
             ("docker", "compose", "config"): self.raw,
             ("docker", "ps"): self.listing,
             ("docker", "container", "inspect"): self.inspections,

@@ -109,6 +109,16 @@ MACHINE = [
         "the engine has no proxy",
         "daemon.json",
     ),
+    *(
+        (
+            {"environ": {name: f"http://u:pw@{host}:3128", "PIP_CERT": "/ca.pem"}},
+            "proxy",
+            "error",
+            f"{name} (http://***@{host}:3128) is this machine's loopback",
+            "docker0",
+        )
+        for name, host in (("HTTPS_PROXY", "127.0.0.1"), ("http_proxy", "localhost"))
+    ),
     (
         {"ca_there": False},
         "proxy",

@@ -24,6 +24,24 @@ KEPT = {"tokenizers": Pin(name="tokenizers", where="0.23.3", text="")}
     ("said", "code", "problem", "fix"),
     [
         (
+            NO + "Because matplotlib was not found in the package registry and you require "
+            "matplotlib, we can conclude that your requirements are unsatisfiable.\n\nhint: An "
+            "index URL (https://index.example/simple) could not be queried due to a lack of valid "
+            "authentication credentials (401 Unauthorized)",
+            Code.INDEX_LOGIN,
+            "https://index.example/simple wants a login",
+            "invoke setup",
+        ),
+        (
+            NO + "Because matplotlib was not found in the package registry and you require "
+            "matplotlib, we can conclude that your requirements are unsatisfiable.\n\nhint: An "
+            "index (https://index.example/simple) returned a 403 Forbidden error. Check that the "
+            "index URL is correct and the credentials are valid.",
+            Code.INDEX_LOGIN,
+            "https://index.example/simple wants a login, or refuses the one that it got",
+            "it has no right to this package",
+        ),
+        (
             NO + "Because tranformers was not found in the package registry and you require "
             "tranformers, we can conclude that your requirements are unsatisfiable.",
             Code.PACKAGE_UNKNOWN,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import stat
 from dataclasses import replace
 from pathlib import Path
@@ -73,13 +75,13 @@ def test_the_hosts_folder_of_wheels_is_the_first_choice(
 @pytest.mark.parametrize(
     ("environ", "owner", "ids"),
     [
-        ({}, (0, 0), (1000, 1000)),
+        ({}, (0, 0), (1002, 1002)),
         ({}, (1234, 1235), (1234, 1235)),
         ({"SUDO_UID": "501", "SUDO_GID": "20"}, (0, 0), (501, 20)),
-        ({"SUDO_UID": "0", "SUDO_GID": "0"}, (0, 0), (1000, 1000)),
+        ({"SUDO_UID": "0", "SUDO_GID": "0"}, (0, 0), (1002, 1002)),
     ],
 )
-def test_root_never_becomes_the_labs_user(
+def test_root_never_becomes_the_labs_user_nor_does_another_account(
     clone: Clone,
     monkeypatch: pytest.MonkeyPatch,
     environ: dict[str, str],
@@ -87,6 +89,8 @@ def test_root_never_becomes_the_labs_user(
     ids: tuple[int, int],
 ) -> None:
     monkeypatch.setattr(environment, "is_root", lambda: True)
+    monkeypatch.setattr(pwd, "getpwuid", {1000: "somebody"}.__getitem__)
+    monkeypatch.setattr(grp, "getgrgid", {1001: "a group"}.__getitem__)
     for name in ("SUDO_UID", "SUDO_GID"):
         monkeypatch.setenv(name, environ.get(name, ""))
     real = clone.root.stat()

@@ -12,6 +12,7 @@ from double import Double
 from machine_of import CONTAINER, ENV, IMAGE, MODEL, Gather, gather, listed, programs
 
 from labcrate import labels
+from labcrate.clone.chosen_ports import remember_ports
 from labcrate.clone.place import Clone
 from labcrate.doctor.examine import diagnose
 from labcrate.lab import snapshot
@@ -163,6 +164,19 @@ def test_labs_whose_clone_was_deleted(
 def test_orphans_cost_no_question_where_every_clone_exists(double: Double, gather: Gather) -> None:
     gather()
     assert double.called("docker", "ps", "--quiet") == []
+
+
+@pytest.mark.parametrize(
+    ("recorded", "fix"), [("18931", "invoke up"), ("18930", "set JUPYTER_PORT in .env")]
+)
+def test_up_is_the_fix_for_a_port_that_setup_chose(
+    double: Double, gather: Gather, clone: Clone, recorded: str, fix: str
+) -> None:
+    other = listed("other", project="web", ports="127.0.0.1:18931->80/tcp")
+    double.expect("docker", "ps", "--all", "--format", stdout=other)
+    remember_ports(clone, {"JUPYTER_PORT": recorded})
+    (held,) = gather().lab.held
+    assert held.fix.startswith(fix)
 
 
 def test_a_port_that_another_container_has(double: Double, gather: Gather) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
 import tomllib
 from configparser import ConfigParser
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,22 +15,28 @@ from double import Double
 
 from labcrate import process
 from labcrate.clone import index_settings
+from labcrate.clone.fresh import refresh_package_settings
+from labcrate.clone.index_logins import without_login
 from labcrate.clone.index_settings import (
     FILES,
-    PackageSettings,
     ca_bundle,
     has_package_settings,
-    package_settings,
-    parse_pip_config,
     pip_conf,
     put,
-    read_package_settings,
     uv_toml,
-    without_login,
     write_package_settings,
 )
+from labcrate.clone.pip_settings import (
+    PROXIES,
+    PackageSettings,
+    package_settings,
+    parse_pip_config,
+    read_package_settings,
+)
 from labcrate.clone.place import Clone
+from labcrate.clone.settings import Settings
 from labcrate.errors import Code, LabError
+from labcrate.lab.images import PARTS
 
 LISTED = """global.extra-index-url='https://u:p@two.example/simple file:///opt/index'
 global.index-url='https://one.example/simple'
@@ -64,13 +72,14 @@ def test_a_line_that_is_no_literal_is_left_out() -> None:
 def test_what_a_container_cannot_reach_is_named() -> None:
     wanted = package_settings(parse_pip_config(LISTED), {})
     assert wanted.extra == ("https://u:p@two.example/simple",)
-    assert wanted.unreachable == ("file:///opt/index",)
+    assert "left out, because no container can reach it: file:///opt/index" in wanted.notes
     assert wanted.find_links == (Path("/"),)
 
 
 def test_find_links_on_a_server_are_out_of_reach_too() -> None:
     wanted = package_settings({"find-links": ["https://one.example/wheels"]}, {})
-    assert (wanted.find_links, wanted.unreachable) == ((), ("https://one.example/wheels",))
+    assert wanted.find_links == ()
+    assert [note.split()[-1] for note in wanted.notes] == ["https://one.example/wheels"]
 
 
 def test_uvs_own_variables_win() -> None:
@@ -174,3 +183,112 @@ def test_the_files_come_into_the_clones_state(clone: Clone, double: Double) -> N
 )
 def test_a_shown_address_has_no_login(address: str, shown: str) -> None:
     assert without_login(address) == shown
+
+
+OPTIONS = """global.proxy='user:pw@proxy.example:3128'
+global.no-index='true'
+:env:.default-timeout='180'
+"""
+
+
+def test_proxy_and_no_index_reach_both_and_the_timeout_pip() -> None:
+    wanted = package_settings(parse_pip_config(OPTIONS), {})
+    uv, pip = tomllib.loads(uv_toml(wanted, wheels=True)), ConfigParser(interpolation=None)
+    pip.read_string(pip_conf(wanted, wheels=True))
+    proxy = "http://user:pw@proxy.example:3128"
+    assert uv["http-proxy"] == uv["https-proxy"] == pip["global"]["proxy"] == proxy
+    assert uv["no-index"] is pip["global"].getboolean("no-index") is True
+    assert pip["global"]["timeout"] == "180"
+    assert wanted.notes == tuple(n for n in wanted.notes if "timeout is not carried" in n) != ()
+
+
+@pytest.mark.parametrize("value", ["0", "false", "no"])
+def test_a_switch_of_pip_that_is_off_is_off(value: str) -> None:
+    wanted = package_settings({"no-index": [value]}, {})
+    assert "no-index" not in uv_toml(wanted, wheels=True) + pip_conf(wanted, wheels=True)
+
+
+def test_pips_own_authority_is_trusted_beside_the_hosts(
+    clone: Clone, double: Double, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system, own = tmp_path / "system.pem", tmp_path / "own.pem"
+    system.write_bytes(b"system CA\n")
+    own.write_bytes(b"company CA\n")
+    monkeypatch.setenv("SSL_CERT_FILE", str(system))
+    double.expect("pip", "config", "list", stdout=f"global.cert='{own}'\n")
+    write_package_settings(clone, OWNER, wheels=False)
+    assert (clone.state / "ca.pem").read_bytes() == b"system CA\ncompany CA\n"
+    assert ca_bundle(system) == b"system CA\n"
+
+
+@pytest.mark.parametrize(
+    ("pip", "told"),
+    [
+        ({"client-cert": ["/k.pem"]}, "client-cert is not carried into builds"),
+        ({"constraint": ["/c.txt"]}, "constraint is not carried into builds"),
+        ({"cert": ["/no/such.pem"]}, "there is no such file: cert /no/such.pem"),
+        ({"proxy": ["u:pw@localhost:3128"]}, "the container itself: proxy http://***@localhost"),
+        ({"index-url": ["http://u:pw@127.0.0.1:3141/x"]}, "http://***@127.0.0.1:3141/x is the"),
+    ],
+)
+def test_what_cannot_be_carried_is_named(pip: dict[str, list[str]], told: str) -> None:
+    (note,) = package_settings(pip, {}).notes
+    assert told in note
+    assert "pw" not in note
+
+
+def test_it_is_named_once_and_again_after_a_change(
+    settings: Settings, double: Double, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = replace(settings, uid=OWNER[0], gid=OWNER[1])
+    certificate = "global.client-cert='/k.pem'\n"
+    for listed, quiet, times in (
+        ("", False, 0),
+        # Neither file of the lab changes by this one.
+        (certificate, True, 1),
+        (certificate, True, 0),
+        (certificate, False, 0),
+        (certificate + "global.pre='true'\n", False, 1),
+    ):
+        double.expect("pip", "config", "list", stdout=listed)
+        refresh_package_settings(mine, quiet=quiet)
+        assert capsys.readouterr().out.count("client-cert") == times
+
+
+def test_the_hosts_proxies_are_a_file_and_settings_of_uv(
+    clone: Clone, double: Double, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A uv that `add-package` starts in the running lab has no variables of JupyterLab's."""
+    double.expect("pip", "config", "list")
+    for name in PROXIES:
+        monkeypatch.delenv(name, raising=False)
+    write_package_settings(clone, OWNER, wheels=False)
+    assert (clone.state / "proxies").read_text() == ""
+    assert "proxy" not in (clone.state / "uv.toml").read_text()
+    monkeypatch.setenv("HTTPS_PROXY", "http://u:p=w@proxy.example:3128")
+    monkeypatch.setenv("http_proxy", "proxy.example:3128")
+    monkeypatch.setenv("NO_PROXY", "localhost, .example")
+    write_package_settings(clone, OWNER, wheels=False)
+    assert (clone.state / "proxies").read_text().splitlines() == [
+        "HTTPS_PROXY=http://u:p=w@proxy.example:3128",
+        "NO_PROXY=localhost, .example",
+        "http_proxy=proxy.example:3128",
+    ]
+    assert stat.S_IMODE((clone.state / "proxies").stat().st_mode) == 0o600
+    uv = tomllib.loads((clone.state / "uv.toml").read_text())
+    assert uv["https-proxy"] == "http://u:p=w@proxy.example:3128"
+    assert uv["http-proxy"] == "http://proxy.example:3128"
+    assert uv["no-proxy"] == ["localhost", ".example"]
+
+
+def test_commands_of_the_lab_start_with_the_hosts_proxies(tmp_path: Path) -> None:
+    """The script of the image, with the secret where a test may write it."""
+    proxies = tmp_path / "proxies"
+    script = (PARTS / "with-proxies").read_text().replace("/run/secrets/proxies", str(proxies))
+    (tmp_path / "script").write_text(script)
+    command = ("sh", str(tmp_path / "script"), "sh", "-c", 'printf %s "$HTTPS_PROXY"; exit 7')
+    url = "http://u:$p=w`x`@h:1"
+    for text, wanted in (("", ""), (f"NO_PROXY=a, b\nHTTPS_PROXY={url}\n", url)):
+        proxies.write_text(text)
+        done = subprocess.run(command, capture_output=True, text=True, env={"PATH": os.defpath})
+        assert (done.stdout, done.returncode) == (wanted, 7)

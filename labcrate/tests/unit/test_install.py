@@ -58,6 +58,7 @@ def engine_answers(double: Double, **more: Any) -> None:
     double.expect("docker", "info", stdout=json.dumps(info), **more)
     double.expect("docker", "compose", "version", stdout="2.40.3\n")
     double.expect("docker", "context", "inspect", stdout="[]")
+    double.expect("docker", "context", "show", stdout="default\n")
 
 
 def yes(_question: str) -> bool:

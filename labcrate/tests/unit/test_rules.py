@@ -22,6 +22,11 @@ def problems(clone: Clone, **changes: str) -> list[Problem]:
     return check({**GOOD, **changes}, clone)
 
 
+@pytest.mark.parametrize("value", ["1553201121", "2147483647"])
+def test_ids_of_a_directory_are_ids(clone: Clone, value: str) -> None:
+    assert problems(clone, LAB_UID=value, LAB_GID=value) == []
+
+
 def test_a_good_set_has_no_problem(clone: Clone) -> None:
     assert problems(clone) == []
 
@@ -65,6 +70,8 @@ def test_a_good_set_has_no_problem(clone: Clone) -> None:
         ("PIDS_LIMIT", "40", "PIDS_LIMIT=40 is less than JupyterLab itself needs"),
         ("BIND_ADDRESS", "localhost", "BIND_ADDRESS=localhost is not an IPv4 address"),
         ("LAB_UID", "me", "LAB_UID=me is not a numeric id"),
+        ("LAB_UID", "2147483648", "is not a numeric id up to 2147483647, the engine's largest"),
+        ("LAB_GID", "11111111111", "LAB_GID=11111111111 is not a numeric id"),
         ("LAB_GID", "", "LAB_GID is not set"),
         ("COMPOSE_PROJECT_NAME", "Lab One", "is not a name that Compose takes"),
         ("JUPYTER_PROT", "8888", "JUPYTER_PROT is not a variable of the lab"),

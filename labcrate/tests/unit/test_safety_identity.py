@@ -12,9 +12,11 @@ from task_lab import PROJECT, TaskLab, context, failed
 
 from labcrate import process
 from labcrate.clone import identity
+from labcrate.clone.chosen_ports import recorded_ports
 from labcrate.clone.env_file import parse_env, read_env
 from labcrate.clone.identity import (
     OF_THE_ORIGINAL,
+    PORTS,
     original_of,
     part_from_original,
     place_file,
@@ -140,6 +142,7 @@ def test_a_copy_becomes_a_clone_of_its_own(here: Clone, capsys: pytest.CaptureFi
     assert len(ports) == 2
     assert not ports & {21888, 21889}
     assert not [name for name in OF_THE_ORIGINAL if (copy.state / name).exists()]
+    assert recorded_ports(copy) == {name: values[name] for name in PORTS}
     assert (copy.state / "uv.toml").exists()
     assert capsys.readouterr().out.count("\n") == 1
     # Nothing of the original's was touched.

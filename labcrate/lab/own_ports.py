@@ -1,0 +1,43 @@
+"""Ports of the lab that another program took: chosen again where `setup` chose them."""
+
+from __future__ import annotations
+
+from labcrate import output, process
+from labcrate.clone.chosen_ports import choose_ports, is_chosen
+from labcrate.clone.ports import free_port
+from labcrate.clone.settings import load, raise_problems
+from labcrate.lab.compose import Port
+from labcrate.lab.snapshot import VARIABLES, Snapshot, held_ports, take_snapshot, taken_ports
+
+
+def settle_ports(snapshot: Snapshot) -> Snapshot:
+    """The lab with ports that are free: its own, or others in place of those that `setup` chose.
+
+    LabError: one that somebody set is taken. Then .env stays as it is.
+    """
+    clone = snapshot.lab.clone
+    held = list(held_ports(snapshot))
+    if not all(is_movable(snapshot, service, port) for service, port, _ in held):
+        raise_problems(list(taken_ports(snapshot)))
+    if not held:
+        return snapshot
+    taken = {port.number for one in snapshot.model.services.values() for port in one.ports}
+    chosen = {}
+    for service, port, who in held:
+        number = free_port(port.number + 1, taken, port.address or "0.0.0.0")  # noqa: S104
+        taken.add(number)
+        variable = VARIABLES[service]
+        chosen[variable] = str(number)
+        output.say(f"{variable}={port.number} is taken by {who}: {variable}={number} from now on.")
+    if process.is_dry():
+        return snapshot
+    choose_ports(clone, chosen)
+    again = take_snapshot(load(clone))
+    raise_problems(list(taken_ports(again)))
+    return again
+
+
+def is_movable(snapshot: Snapshot, service: str, port: Port) -> bool:
+    """Whether `setup` chose the port of a service, and nobody edited it."""
+    variable = VARIABLES.get(service, "")
+    return is_chosen(snapshot.lab.clone, variable, port.number)
