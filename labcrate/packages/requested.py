@@ -234,7 +234,7 @@ def debian_names(typed: str | Sequence[str]) -> tuple[str, ...]:
     text = typed if isinstance(typed, str) else " ".join(typed)
     found = tuple(dict.fromkeys(text.split()))
     if not found:
-        raise unusable(text, "it is empty", "invoke add-package --system 'ffmpeg libgl1'")
+        raise unusable(text, "it is empty", "invoke add-package --system ffmpeg libgl1")
     for name in found:
         if not re.fullmatch(r"[a-z0-9][a-z0-9+.-]+", name, re.ASCII):
             raise unusable(

@@ -23,6 +23,7 @@ from labcrate.packages.live import (
     requirements_by_hand,
 )
 from labcrate.packages.locks import stale_locks
+from labcrate.packages.names import SUCCESSORS
 from labcrate.packages.overview import HEADINGS, needed_by, overview_rows, refuse_unasked
 from labcrate.packages.phases import Changed, Options, Phases
 from labcrate.packages.requested import (
@@ -79,6 +80,9 @@ def add_system_packages(
     snapshot: Snapshot, names: Sequence[str], options: Options, phases: Phases
 ) -> None:
     there = system_packages(snapshot.lab.clone.docker)
+    for name in (one for one in names if one in SUCCESSORS):
+        output.say(f"Debian has {SUCCESSORS[name]} in place of {name}.")
+    names = tuple(dict.fromkeys(SUCCESSORS.get(name, name) for name in names))
     for name in names:
         if name in there:
             output.say(f"{name} is there already.")

@@ -9,7 +9,8 @@ import pytest
 from labcrate.errors import Code, LabError
 from labcrate.packages.explain import check_verified, resolution_failure, stale_lock_failure
 from labcrate.packages.locks import Pin
-from labcrate.packages.names import nearest_names
+from labcrate.packages.names import LIBRARIES, SUCCESSORS, TOGETHER, WITHOUT_FILE, nearest_names
+from labcrate.packages.requested import debian_names
 
 NO = "Using Python 3.13.5 environment at: /opt/lab\nerror: No solution found when resolving "
 NO += "dependencies\n  cause: "
@@ -116,8 +117,8 @@ def test_a_good_image_passes() -> None:
             {"broken": {"opencv-python": "import cv2: ImportError: libGL.so.1: cannot open"}},
             Code.PACKAGE_BROKEN,
             "libGL.so.1",
-            "--system libgl1; or take the build without windows: invoke add-package "
-            "opencv-python-headless",
+            "--system libgl1 libglib2.0-0 up, then the same command again; or take the build "
+            "without windows: invoke add-package opencv-python-headless",
         ),
         (
             {"broken": {"x": "import x: ImportError: libnobody.so.7: cannot open"}},
@@ -139,6 +140,54 @@ def test_a_bad_image_is_refused(seen: dict[str, object], code: Code, told: str, 
         check_verified({**GOOD, **seen})
     assert (caught.value.code, told in caught.value.problem) == (code, True), caught.value
     assert fix in caught.value.fix
+
+
+CAIRO = """\
+import cairosvg: OSError: no library called "cairo-2" was found
+Traceback (most recent call last):
+OSError: no library called "cairo-2" was found
+no library called "cairo" was found
+cannot load library 'libcairo.so.2': libcairo.so.2: cannot open shared object file: No such file.
+cannot load library 'libcairo.2.dylib': libcairo.2.dylib: cannot open shared object file
+cannot load library 'libcairo-2.dll': libcairo-2.dll: cannot open shared object file
+"""
+GOBJECT = """\
+import weasyprint: OSError: cannot load library 'libgobject-2.0-0': libgobject-2.0-0: cannot open
+        'libgobject-2.0.so.0', 'libgobject-2.0.0.dylib', 'libgobject-2.0-0.dll')
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "packages"),
+    [
+        ("cairosvg", CAIRO, "libcairo2"),
+        ("xhtml2pdf", CAIRO, "libcairo2"),
+        ("sounddevice", "OSError: PortAudio library not found", "libportaudio2"),
+        ("python-magic", "ImportError: failed to find libmagic.  Check", "libmagic1"),
+        ("weasyprint", GOBJECT, "libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0"),
+        ("x", GOBJECT, "libglib2.0-0"),
+        ("pyzbar", "ImportError: Unable to find zbar shared library", "libzbar0"),
+        ("pyenchant", "The 'enchant' C library was not found and maybe", "libenchant-2-2"),
+        ("opuslib", "Exception: Could not find Opus library. Make", "libopus0"),
+        ("psycopg", "no pq wrapper available.\n- libpq library not found", "libpq5"),
+        ("wand", "ImportError: MagickWand shared library not found.", "libmagickwand-dev"),
+        ("open3d", "ImportError: libEGL.so.1: cannot open shared object file", "libegl1"),
+        ("pyvips", "a: b\nOSError: cannot load library 'libvips.so.42': lib", "libvips42"),
+        ("turtle", "ModuleNotFoundError: No module named '_tkinter'", "python3-tk"),
+        ("x", "a: libown.so.1 failed\nlibsndfile.so.1: cannot open", "libsndfile1"),
+    ],
+)
+def test_a_missing_library_has_its_debian_name(name: str, error: str, packages: str) -> None:
+    with pytest.raises(LabError) as caught:
+        check_verified({**GOOD, "broken": {name: error}})
+    assert caught.value.fix.startswith(f"invoke add-package --system {packages} up, then")
+    assert "\n" not in caught.value.problem
+
+
+def test_the_debian_names_of_hints_exist_and_are_not_old_ones() -> None:
+    hinted = " ".join((*LIBRARIES.values(), *WITHOUT_FILE.values(), *TOGETHER.values())).split()
+    assert debian_names(hinted)
+    assert not set(hinted) & set(SUCCESSORS)
 
 
 def test_a_driver_that_only_a_gpu_has_is_no_fault(capsys: pytest.CaptureFixture[str]) -> None:

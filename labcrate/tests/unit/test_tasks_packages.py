@@ -257,3 +257,12 @@ def test_lock_all_moves_the_base_and_the_tools_too(
     lock(context(), all_=True)
     assert engine.clone.tools_lock.read_text() == "invoke==3.2\n"
     assert "3.2" in shown(capsys)
+
+
+def test_a_name_that_debian_dropped_becomes_its_successor(
+    engine: Engine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add_package(context(), ("libgl1-mesa-glx", "libgl1"), system=True)
+    assert texts_of(engine.clone)["apt.txt"].split()[-1] == "libgl1"
+    assert "libgl1-mesa-glx" not in texts_of(engine.clone)["apt.txt"]
+    assert "Debian has libgl1 in place of libgl1-mesa-glx." in shown(capsys)
