@@ -158,7 +158,14 @@ def verify(docker, names):
         "absent": [n for n in names if normal(n) not in here],
         "broken": {n: e for n in names if normal(n) in here and (e := import_error(n))},
         "system": sorted({n for n in system if n} - debian_names()),
+        "plugins": [n for n in names if normal(n) in board_plugins()],
     }
+
+
+def board_plugins():
+    """The distributions that have a plugin of TensorBoard."""
+    points = metadata.entry_points(group="tensorboard_plugins")
+    return {normal(one.dist.name) for one in points if one.dist}
 
 
 def debian_names():

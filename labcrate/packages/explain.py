@@ -23,11 +23,21 @@ OLD_SETUPTOOLS = "pkg_resources"
 """A module of setuptools, until version 82 dropped it. The base has a newer one, which stays."""
 
 
+SHADOW = re.compile(
+    r"`(?P<name>\S+)` was found on (?P<here>\S+), but not at the requested version "
+    r"\((?P<wanted>[^)]+)\)\. A compatible version may be available on a subsequent index "
+    r"\(e\.g\., (?P<there>[^)\s]+)\)"
+)
+"""uv's hint, which is below its reasons."""
+
+
 def resolution_failure(
     what: str, said: str, base: Mapping[str, Pin], keep: Mapping[str, Pin]
 ) -> LabError:
     """What the resolver's words mean. what: the requirements asked for; said: all uv printed."""
     cause = resolver_reasons(said)
+    if shadow := SHADOW.search(re.sub(r"\s+", " ", said)):
+        return _shadowed(shadow)
     if unknown := re.search(r"(\S+) was not found in the package registry", cause):
         return _not_found(unknown[1], base, keep)
     if "No solution found" not in said or "`build-system.requires`" in said:
@@ -47,6 +57,20 @@ def resolution_failure(
             why=cause,
         )
     return _conflict(what, cause, base, keep)
+
+
+def _shadowed(shadow: re.Match[str]) -> LabError:
+    """One index hides another's versions: uv takes a project from the first index that has it."""
+    name, here, there = shadow["name"], shadow["here"], shadow["there"]
+    return LabError(
+        f"{here} has {name}, and not as {shadow['wanted']}; it hides the versions of {there}",
+        fix=f"the choice is yours: take {here} out of pip's settings on this host (pip config "
+        f"list), then: invoke setup; or ask for a version that it has; or name the file: invoke "
+        f"add-package '{name} @ https://.../{name}-VERSION-py3-none-any.whl'",
+        code=Code.PACKAGE_UNKNOWN,
+        why="a project is taken from the first index that has it, and extra indexes come first: "
+        "nobody else can then offer a package under the name of one of yours",
+    )
 
 
 def resolver_reasons(said: str) -> str:
@@ -122,6 +146,12 @@ def check_verified(seen: Mapping[str, Any]) -> None:
             output.say(f"  {name} needs the GPU's driver to import; on a GPU the lab has it.")
         else:
             raise import_failure(name, error)
+    for name in seen["plugins"]:
+        output.say(
+            f"  {name} has a plugin for TensorBoard. The TensorBoard service is another image and "
+            "will not have it. In a notebook it is there: %load_ext tensorboard, then "
+            "%tensorboard --logdir /lab/runs"
+        )
 
 
 def import_failure(name: str, error: str) -> LabError:

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import threading
+import zipfile
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
 import pytest
 from conftest import Lab, said
+from web import client, get
 
 from labcrate.errors import Code
 
@@ -53,3 +60,55 @@ def test_debians_other_and_former_names_are_taken(up_lab: Lab) -> None:
     done = up_lab.invoke("add-package", "--system", "netcat", check=False)
     assert "netcat-openbsd" in said(done).partition("fix:")[2], said(done)
     up_lab.invoke("remove-package", "--system", "libgl1", "libglib2.0-0")
+
+
+def test_a_plugin_of_the_board_is_said_to_be_for_notebooks_alone(up_lab: Lab) -> None:
+    done = up_lab.invoke("add-package", "torch-tb-profiler")
+    assert "torch-tb-profiler has a plugin for TensorBoard" in done.stdout
+    assert "%tensorboard --logdir /lab/runs" in done.stdout
+    kernel = client(up_lab).kernel()
+    try:
+        kernel.run("%load_ext tensorboard")
+        kernel.run("%tensorboard --logdir /lab/runs --port 6124")
+        token = {"Authorization": f"token {up_lab.env['JUPYTER_TOKEN']}"}
+        address = f"{up_lab.jupyter}/proxy/6124/data/plugins_listing"
+        assert b"pytorch_profiler" in get(address, **token)[1]
+    finally:
+        kernel.run("import os; os.system('pkill -f 6124')")
+        kernel.close()
+    up_lab.invoke("remove-package", "torch-tb-profiler")
+
+
+def wheel(folder: Path, name: str, version: str) -> None:
+    """The smallest wheel that an index may have, and the page that lists it."""
+    folder.mkdir(parents=True)
+    file = f"{name}-{version}-py3-none-any.whl"
+    about = f"{name}-{version}.dist-info"
+    with zipfile.ZipFile(folder / file, "w") as archive:
+        archive.writestr(
+            f"{about}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+        )
+        archive.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        archive.writestr(f"{about}/RECORD", "")
+    (folder / "index.html").write_text(f'<a href="{file}">{file}</a>')
+
+
+def test_an_index_that_hides_the_versions_of_another_is_named(up_lab: Lab, tmp_path: Path) -> None:
+    """Builds reach this machine at the address of the engine's bridge."""
+    wheel(tmp_path / "simple" / "einops", "einops", "0.1")
+    form = "{{(index .IPAM.Config 0).Gateway}}"
+    bridge = up_lab.docker("network", "inspect", "--format", form, "bridge").stdout.strip()
+    serve = functools.partial(SimpleHTTPRequestHandler, directory=tmp_path)
+    settings = up_lab.root / ".labcrate" / "uv.toml"
+    before = settings.read_text()
+    with ThreadingHTTPServer(("0.0.0.0", 0), serve) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://{bridge}:{server.server_port}/simple"
+        settings.write_text(f'{before}[[index]]\nurl = "{address}"\n')
+        try:
+            done = up_lab.invoke("add-package", "einops>=0.8", check=False)
+        finally:
+            settings.write_text(before)
+            server.shutdown()
+    assert done.returncode == Code.PACKAGE_UNKNOWN, said(done)
+    assert f"{address} has einops, and not as einops>=0.8" in said(done)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
+from package_lab import GOOD
 
 from labcrate.errors import Code, LabError
 from labcrate.packages.explain import check_verified, resolution_failure, stale_lock_failure
@@ -68,6 +67,17 @@ KEPT = {"tokenizers": Pin(name="tokenizers", where="0.23.3", text="")}
             "another version",
         ),
         (
+            NO + "Because only einops==0.6.0 is available and you require einops>=0.8, we can "
+            "conclude that your requirements are unsatisfiable.\n\nhint: `einops` was found on "
+            "http://10.0.0.1/simple, but not at the requested version (einops>=0.8). A compatible "
+            "version may be available on a subsequent index (e.g., https://pypi.org/simple). By "
+            "default, uv will only consider versions that are published on the first index",
+            Code.PACKAGE_UNKNOWN,
+            "http://10.0.0.1/simple has einops, and not as einops>=0.8; it hides the versions of "
+            "https://pypi.org/simple",
+            "take http://10.0.0.1/simple out of pip's settings",
+        ),
+        (
             NO + "Because cut==1.0 has an invalid package format and only cut==1.0 is available, "
             "all versions of cut cannot be used.",
             Code.NETWORK,
@@ -94,11 +104,18 @@ def test_a_strange_name_gets_no_wrong_hint() -> None:
     assert "my-own" in nearest_names("my-onw", ["my-own"])
 
 
-GOOD: dict[str, Any] = {"moved": {}, "missing": {}, "absent": [], "broken": {}, "system": []}
-
-
-def test_a_good_image_passes() -> None:
+def test_a_good_image_passes(capsys: pytest.CaptureFixture[str]) -> None:
     check_verified(GOOD)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_plugin_of_the_board_is_reported_with_the_form_that_works(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    check_verified({**GOOD, "plugins": ["torch-tb-profiler"]})
+    told = capsys.readouterr().out
+    assert "torch-tb-profiler has a plugin for TensorBoard" in told
+    assert "%tensorboard --logdir /lab/runs" in told
 
 
 @pytest.mark.parametrize(

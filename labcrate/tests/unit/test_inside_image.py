@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import subprocess
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -45,6 +45,20 @@ def answering(monkeypatch: pytest.MonkeyPatch, code: int = 0, **said: str) -> No
         return subprocess.CompletedProcess(argv, code, said.get("out", ""), said.get("err", ""))
 
     monkeypatch.setattr(subprocess, "run", run)
+
+
+def test_a_distribution_with_a_plugin_of_the_board_is_found(
+    inside: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def entry_points(group: str) -> list[Any]:
+        asked.append(group)
+        return [SimpleNamespace(dist=SimpleNamespace(name="Torch_TB.Profiler"))]
+
+    monkeypatch.setattr(inside.metadata, "entry_points", entry_points)
+    assert inside.board_plugins() == {"torch-tb-profiler"}
+    assert asked == ["tensorboard_plugins"]
 
 
 def test_what_debian_provides_under_another_name_is_there(
