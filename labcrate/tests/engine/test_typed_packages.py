@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import functools
+import os
+import signal
 import threading
+import time
 import zipfile
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from clone import read_until
 from conftest import Lab, said
 from web import client, get
 
@@ -57,9 +61,33 @@ def test_debians_other_and_former_names_are_taken(up_lab: Lab) -> None:
     done = up_lab.invoke("add-package", "--system", "libgl1-mesa-glx", "libglib2.0-0")
     assert "Debian has libgl1 in place of libgl1-mesa-glx." in done.stdout
     assert "libglib2.0-0" in (up_lab.root / "docker" / "apt.txt").read_text().split()
-    done = up_lab.invoke("add-package", "--system", "netcat", check=False)
-    assert "netcat-openbsd" in said(done).partition("fix:")[2], said(done)
     up_lab.invoke("remove-package", "--system", "libgl1", "libglib2.0-0")
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_a_change_that_is_ended_while_it_installs_live_is_put_back(
+    up_lab: Lab, how: signal.Signals
+) -> None:
+    """By the next task, where nothing could be done at once: the install ends on its own."""
+    child = up_lab.start("add-package", "humanize==4.9.0")
+    read_until(child, "build:")
+    deadline = time.monotonic() + 30
+    while not has_humanize(up_lab) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(child.pid, how)
+    out = child.communicate(timeout=60)[0]
+    assert child.returncode == (Code.TERMINATED if how == signal.SIGTERM else -how), out
+    if how == signal.SIGKILL:
+        assert has_humanize(up_lab), "it was ended too early"
+        told = up_lab.invoke("remove-package", "humanize", check=False)
+        assert "that was cut off has been put back" in told.stdout
+    assert not has_humanize(up_lab)
+    assert not (up_lab.root / ".labcrate" / "live.json").exists()
+    assert "humanize" not in (up_lab.root / "docker" / "packages.in").read_text()
+
+
+def has_humanize(lab: Lab) -> bool:
+    return lab.exec("python", "-c", "import humanize").returncode == 0
 
 
 def test_a_plugin_of_the_board_is_said_to_be_for_notebooks_alone(up_lab: Lab) -> None:
