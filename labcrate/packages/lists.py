@@ -48,6 +48,15 @@ def find_path(text: str, clone: Clone) -> Path:
     return top if top.exists() and not here.exists() else here
 
 
+def existing_path(text: str, clone: Clone) -> Path | None:
+    """The same, where something is there."""
+    try:
+        path = find_path(text, clone)
+        return path if path.exists() else None
+    except (OSError, RuntimeError):  # e.g. a name that is too long for the file system
+        return None
+
+
 def is_list(text: str) -> bool:
     """Whether something typed is meant as a requirements file, whether it exists or not."""
     return text.endswith(ENDINGS) and "@" not in text and "://" not in text
@@ -55,12 +64,10 @@ def is_list(text: str) -> bool:
 
 def lines_of_file(typed: str, clone: Clone, seen: frozenset[Path] = frozenset()) -> Iterator[Line]:
     """The requirements of a file, of those that it includes, too. seen: files that include it."""
-    path = find_path(typed, clone)
-    if path in seen:
-        return
     try:
-        text = _decoded(path.read_bytes())
-    except (OSError, ValueError) as error:
+        path = find_path(typed, clone)
+        text = "" if path in seen else _decoded(path.read_bytes())
+    except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: links in a circle
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise unusable(
             typed, f"it cannot be read as a requirements file: {reason}", "check the path"

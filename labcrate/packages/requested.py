@@ -21,7 +21,14 @@ from labcrate.packages.addresses import (
     named_address,
     unusable,
 )
-from labcrate.packages.lists import Line, find_path, is_list, lines_of_file, lines_of_text
+from labcrate.packages.lists import (
+    Line,
+    existing_path,
+    find_path,
+    is_list,
+    lines_of_file,
+    lines_of_text,
+)
 from labcrate.packages.locks import PYTHON, applies_in_image, foreign_marker
 from labcrate.packages.names import IN_BASE, MODULES
 
@@ -116,10 +123,7 @@ def _parts(words: Sequence[str], clone: Clone) -> Iterator[str]:
 def _is_spaced_path(word: str, clone: Clone) -> bool:
     if " " not in word.strip() or len(word) > LONGEST or not is_path(word):
         return False
-    try:
-        return find_path(word, clone).exists()
-    except OSError:  # e.g. a name that is too long for the file system
-        return False
+    return existing_path(word, clone) is not None
 
 
 def _wanted(text: str, clone: Clone) -> Wanted:
@@ -143,7 +147,7 @@ def _wanted(text: str, clone: Clone) -> Wanted:
     if re.match(r"[a-z+]+://", text):
         name, line = named_address(text)
         return Wanted(name=name, line=line)
-    if find_path(text, clone).is_file():
+    if (own := existing_path(text, clone)) and own.is_file():
         raise unusable(
             text,
             "it is a file here, and no index is asked for a name that is one of your files",

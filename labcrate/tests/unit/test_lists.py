@@ -86,7 +86,8 @@ def test_what_a_file_may_not_hold_is_named_with_its_line(
 
 def test_a_file_that_cannot_be_read_is_refused(clone: Clone) -> None:
     (clone.root / "bad.txt").write_bytes(b"einops\n\xff\xfe\xff")
-    for typed in ("bad.txt", "notebooks/no.txt"):
+    (clone.root / "circle.txt").symlink_to("circle.txt")
+    for typed in ("bad.txt", "notebooks/no.txt", "circle.txt"):
         with pytest.raises(LabError, match="cannot be read as a requirements file"):
             parse_requirements(typed, clone)
 

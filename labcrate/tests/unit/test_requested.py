@@ -68,6 +68,8 @@ def test_requirements(typed: str, lines: list[str]) -> None:
         ("no-such.txt", "No such file"),
         ("./labcrate/docs.in", "No such file"),
         ("ünïcode", "not a package"),
+        ("ü" * 200, "not a package"),
+        ("ü" * 200 + ".txt", "cannot be read as a requirements file"),
         ("a==", "not a package"),
         ("a==1 a==2", "named twice"),
         ("sklearn", "the package is scikit-learn"),
