@@ -23,6 +23,8 @@ from pathlib import Path
 CONSTRAINTS = Path("/opt/lab/constraints.txt")
 IMPORT_S = 120
 """Seconds one package may take to import; transformers with torch takes about 3."""
+PRINTED = 4000
+"""Characters of what a failed import printed that are kept, from the end."""
 ANSWER_S = 1.0
 """Seconds in which a kernel with nothing to do answers; it needs some milliseconds."""
 
@@ -124,10 +126,12 @@ def modules(name):
 def import_error(name):
     """Why a distribution does not import, in a process of its own; empty when it does.
 
-    Of several modules one must import: packages ship tests and plugins that need more.
+    The first line is for people. Below it is all that was printed: the name of a missing library
+    may stand anywhere in it. Of several modules one must import: packages ship tests and plugins
+    that need more.
     """
     names = modules(name)
-    errors = []
+    errors, printed = [], []
     for module in names:
         try:
             done = subprocess.run(
@@ -142,9 +146,20 @@ def import_error(name):
             continue
         if done.returncode == 0:
             return ""
-        last = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
-        errors.append(f"import {module}: {last[0]}")
-    return "; ".join(errors)
+        errors.append(
+            f"import {module}: {last_error(done.stderr) or f'exit code {done.returncode}'}"
+        )
+        printed.append(done.stderr[-PRINTED:])
+    return "\n".join(["; ".join(errors), *printed] if errors else [])
+
+
+def last_error(stderr):
+    """The line that names the last exception; its message may go on below it."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    named = [
+        line for line in stderr.splitlines() if re.match(r"[\w.]*(Error|Exception|Exit)\b", line)
+    ]
+    return (named or lines or [""])[-1]
 
 
 def verify(docker, names):
@@ -157,13 +172,25 @@ def verify(docker, names):
         "missing": {n: [v, here.get(n)] for n, v in lock.items() if here.get(n) != v},
         "absent": [n for n in names if normal(n) not in here],
         "broken": {n: e for n in names if normal(n) in here and (e := import_error(n))},
-        "system": [n for n in system if n and not debian_has(n)],
+        "system": sorted({n for n in system if n} - debian_names()),
+        "plugins": [n for n in names if normal(n) in board_plugins()],
     }
 
 
-def debian_has(name):
-    query = ["dpkg-query", "--show", "--showformat=${db:Status-Status}", name]
-    return subprocess.run(query, capture_output=True, text=True).stdout == "installed"
+def board_plugins():
+    """The distributions that have a plugin of TensorBoard."""
+    points = metadata.entry_points(group="tensorboard_plugins")
+    return {normal(one.dist.name) for one in points if one.dist}
+
+
+def debian_names():
+    """The names of what is installed, and those that it provides: Debian renames packages."""
+    form = "--showformat=${db:Status-Status}\t${Package}, ${Provides}\n"
+    done = subprocess.run(["dpkg-query", "--show", form], capture_output=True, text=True)
+    rows = (line.partition("\t") for line in done.stdout.splitlines())
+    named = ", ".join(names for state, _, names in rows if state == "installed")
+    # A provided name may have a version: `libglib2.0-0 (= 2.84)`.
+    return {name.split()[0].partition(":")[0] for name in named.split(",") if name.strip()}
 
 
 def is_busy(kernel):

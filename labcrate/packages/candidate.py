@@ -18,6 +18,7 @@ from labcrate.lab.compose import JUPYTER, Lab
 from labcrate.lab.images import image_id, inputs_digest
 from labcrate.lab.snapshot import Snapshot
 from labcrate.packages.explain import check_verified, resolution_failure
+from labcrate.packages.live import recover_live
 from labcrate.packages.locks import Pin
 from labcrate.packages.phases import Phases
 from labcrate.packages.sources import asked_lines, base_pins
@@ -147,7 +148,8 @@ def recover_packages(lab: Lab) -> None:
     """Put back what an interrupted change left half done. Call it with the clone's lock held."""
     if process.is_dry():
         return
-    if recover_commit(lab.clone.state, lab.clone.docker, _retagger(lab)):
+    files = recover_commit(lab.clone.state, lab.clone.docker, _retagger(lab))
+    if recover_live(lab) or files:
         output.say("A change of the packages that was cut off has been put back.")
 
 

@@ -22,7 +22,7 @@ from labcrate.packages.candidate import (
     keep_candidate,
     resolve_candidate,
 )
-from labcrate.packages.live import Live, in_lab
+from labcrate.packages.live import Live, drop_note, in_lab
 from labcrate.packages.locks import Pin, changed_pins, lock_header, pins_of
 from labcrate.packages.phases import Changed, Options, Phases
 from labcrate.packages.requested import Wanted
@@ -125,6 +125,7 @@ def carry_through(
     except BaseException:
         running.put_back()
         raise
+    drop_note(snapshot.lab)
     removed = tuple(name for name in asked if name not in wanted)
     return Changed(rows=rows, removed=removed, live=bool(running.before), built=bool(image))
 
@@ -153,7 +154,8 @@ class _Job:
         source = (self.candidate / "packages.in").read_text(encoding="utf-8")
         text = lock_header("packages.in", source) + lock
         (self.candidate / "packages.lock").write_text(text, encoding="utf-8")
-        return Live(lab=lab, before=running), pins_of(lock)
+        container = self.snapshot.jupyter.id if self.snapshot.jupyter else ""
+        return Live(lab=lab, before=running, container=container), pins_of(lock)
 
     def build(self, fresh: Sequence[str], bring: Callable[[], None] | None) -> str:
         """Build the image, and bring the running lab along meanwhile; the image's id, or ""."""

@@ -10,10 +10,25 @@ from labcrate import known, output
 from labcrate.errors import Code, LabError
 from labcrate.lab.images import build_failure
 from labcrate.packages.locks import Pin
-from labcrate.packages.names import DRIVER, LIBRARIES, PROVIDERS, nearest_names
+from labcrate.packages.names import (
+    DRIVER,
+    LIBRARIES,
+    PROVIDERS,
+    TOGETHER,
+    WITHOUT_FILE,
+    nearest_names,
+)
 
 OLD_SETUPTOOLS = "pkg_resources"
 """A module of setuptools, until version 82 dropped it. The base has a newer one, which stays."""
+
+
+SHADOW = re.compile(
+    r"`(?P<name>\S+)` was found on (?P<here>\S+), but not at the requested version "
+    r"\((?P<wanted>[^)]+)\)\. A compatible version may be available on a subsequent index "
+    r"\(e\.g\., (?P<there>[^)\s]+)\)"
+)
+"""uv's hint, which is below its reasons."""
 
 
 def resolution_failure(
@@ -21,12 +36,11 @@ def resolution_failure(
 ) -> LabError:
     """What the resolver's words mean. what: the requirements asked for; said: all uv printed."""
     cause = resolver_reasons(said)
-    refused = known.recognise(said, "build")
-    if refused and refused.code is Code.INDEX_LOGIN:
-        return LabError(refused.problem, fix=refused.fix, code=refused.code, why=cause)
+    if of_an_index := _of_an_index(said, cause):
+        return of_an_index
     if unknown := re.search(r"(\S+) was not found in the package registry", cause):
         return _not_found(unknown[1], base, keep)
-    if "No solution found" not in said:
+    if "No solution found" not in said or "`build-system.requires`" in said:
         return build_failure(said.strip())
     if damaged := re.search(r"(\S+) has an invalid package format", cause):
         return LabError(
@@ -43,6 +57,29 @@ def resolution_failure(
             why=cause,
         )
     return _conflict(what, cause, base, keep)
+
+
+def _of_an_index(said: str, cause: str) -> LabError | None:
+    """What an index did: it refuses the login, or hides what another one has."""
+    refused = known.recognise(said, "build")
+    if refused and refused.code is Code.INDEX_LOGIN:
+        return LabError(refused.problem, fix=refused.fix, code=refused.code, why=cause)
+    shadow = SHADOW.search(re.sub(r"\s+", " ", said))
+    return _shadowed(shadow) if shadow else None
+
+
+def _shadowed(shadow: re.Match[str]) -> LabError:
+    """One index hides another's versions: uv takes a project from the first index that has it."""
+    name, here, there = shadow["name"], shadow["here"], shadow["there"]
+    return LabError(
+        f"{here} has {name}, and not as {shadow['wanted']}; it hides the versions of {there}",
+        fix=f"the choice is yours: take {here} out of pip's settings on this host (pip config "
+        f"list), then: invoke setup; or ask for a version that it has; or name the file: invoke "
+        f"add-package '{name} @ https://.../{name}-VERSION-py3-none-any.whl'",
+        code=Code.PACKAGE_UNKNOWN,
+        why="a project is taken from the first index that has it, and extra indexes come first: "
+        "nobody else can then offer a package under the name of one of yours",
+    )
 
 
 def resolver_reasons(said: str) -> str:
@@ -114,34 +151,50 @@ def check_verified(seen: Mapping[str, Any]) -> None:
             code=Code.PACKAGE_BROKEN,
         )
     for name, error in seen["broken"].items():
-        if DRIVER.search(error):
+        if DRIVER.search(error.partition("\n")[0]):
             output.say(f"  {name} needs the GPU's driver to import; on a GPU the lab has it.")
         else:
             raise import_failure(name, error)
+    for name in seen["plugins"]:
+        output.say(
+            f"  {name} has a plugin for TensorBoard. The TensorBoard service is another image and "
+            "will not have it. In a notebook it is there: %load_ext tensorboard, then "
+            "%tensorboard --logdir /lab/runs"
+        )
 
 
 def import_failure(name: str, error: str) -> LabError:
-    """Why a package that installs does not import, and what would help."""
+    """Why a package that installs does not import, and what would help.
+
+    error: the message, and below its first line all that the package printed.
+    """
     fix = "look for the message among the package's own issues, or ask for another version"
-    if library := re.search(r"(lib[\w.+-]+\.so[.\d]*)", error):
-        fix = _library_fix(name, library[1])
-    elif module := re.search(r"No module named '([\w.]+)'", error):
-        fix = _module_fix(name, module[1])
-    return LabError(
-        f"{name} installs and does not import: {error}", fix=fix, code=Code.PACKAGE_BROKEN
-    )
-
-
-def _library_fix(name: str, library: str) -> str:
-    package = LIBRARIES.get(library, "")
-    fix = (
-        f"invoke add-package --system {package}"
-        if package
-        else (
-            f"find the system package with {library} (apt-file search {library}), then: "
+    files = [one.rstrip(".") for one in re.findall(r"lib[\w.+-]+\.so[.\d]*", error)]
+    known = next((LIBRARIES[one] for one in files if one in LIBRARIES), "")
+    if package := _without_file(error) or known:
+        fix = _system_fix(name, package)
+    elif files:
+        fix = (
+            f"find the system package with {files[0]} (apt-file search {files[0]}), then: "
             "invoke add-package --system THAT"
         )
+    elif module := re.search(r"No module named '([\w.]+)'", error):
+        fix = _module_fix(name, module[1])
+    told = error.partition("\n")[0]
+    return LabError(
+        f"{name} installs and does not import: {told}", fix=fix, code=Code.PACKAGE_BROKEN
     )
+
+
+def _without_file(error: str) -> str:
+    """Debian's package, where the text says what is missing without the file of the library."""
+    return next((name for text, name in WITHOUT_FILE.items() if re.search(text, error)), "")
+
+
+def _system_fix(name: str, package: str) -> str:
+    """The system packages to add first. The running lab gets them when it starts anew."""
+    packages = next((more for one, more in TOGETHER.items() if name.startswith(one)), package)
+    fix = f"invoke add-package --system {packages} up, then the same command again"
     if name.startswith("opencv-"):
         headless = name if name.endswith("headless") else f"{name}-headless"
         fix += f"; or take the build without windows: invoke add-package {headless}"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from labcrate import output, process
@@ -15,13 +16,18 @@ from labcrate.lab.images import build_failure
 from labcrate.lab.inside import ask_image, ask_lab
 from labcrate.lab.snapshot import Snapshot
 from labcrate.packages.locks import Pin
-from labcrate.packages.transaction import LOCAL
+from labcrate.packages.transaction import LOCAL, replace_file
 
 INSIDE = "/tmp/docker"  # noqa: S108 - the container's own
 """Where docker/ is seen while something is installed; local archives are named by this path."""
 
 UNREADABLE = "unreadable: "
 """How inside.py names a distribution whose files are broken, on stderr."""
+
+NOTE = "live.json"
+"""The file of .labcrate that says how to put the running lab back, while a change is under way."""
+
+LOCK = "packages.lock"
 
 INSTALL_S = 300.0
 """Seconds for one live install: some hundred megabytes at a slow index."""
@@ -92,21 +98,67 @@ def requirements_by_hand(running: Mapping[str, Installed], names: Sequence[str])
     return {n: f"{n} @ {running[n].url}" if running[n].url else n for n in asked}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Undo:
+    """Names to remove from the running lab, and requirements to install there."""
+
+    remove: tuple[str, ...]
+    install: tuple[str, ...]
+
+
+def drop_note(lab: Lab) -> None:
+    (lab.clone.state / NOTE).unlink(missing_ok=True)
+
+
+def recover_live(lab: Lab) -> bool:
+    """Put the running lab back after a change that was killed; whether there was anything to do.
+
+    Where the lock is the change's own, the change was kept. Another container never had it.
+    """
+    path = lab.clone.state / NOTE
+    if not path.exists():
+        return False
+    note = json.loads(path.read_text(encoding="utf-8"))
+    kept = (lab.clone.docker / LOCK).read_text(encoding="utf-8") == note["lock"]
+    done = False
+    if not kept:
+        now = lab.ask("ps", "--quiet", "--no-trunc", "--status", "running", JUPYTER)
+        if not now.ok:
+            return False
+        if now.stdout.strip() == note["container"]:
+            undo = Undo(remove=tuple(note["remove"]), install=tuple(note["install"]))
+            done = Live(lab=lab, before={}).do(undo)
+    drop_note(lab)
+    return done
+
+
 @dataclass(kw_only=True)
 class Live:
-    """One change of the running lab. touched: names that it installs or removes."""
+    """One change of the running lab. container: its id; touched: what it installs or removes.
+
+    Before anything is touched, a note of how to put it back is written: this process may be killed.
+    """
 
     lab: Lab
     before: Mapping[str, Installed]
+    container: str = ""
     touched: tuple[str, ...] = ()
+    given_up: bool = False
+    at_work: Lock = field(default_factory=Lock)
 
     def bring(self, candidate: Path, changed: Iterable[str], after: Mapping[str, Pin]) -> None:
         """Install what changed or is missing, remove what is gone; what is loaded stays loaded."""
+        with self.at_work:
+            if not self.given_up:
+                self._bring(candidate, changed, after)
+
+    def _bring(self, candidate: Path, changed: Iterable[str], after: Mapping[str, Pin]) -> None:
         missing = (name for name in after if name not in self.before)
         names = list(dict.fromkeys((*changed, *missing)))
         wanted = [after[name] for name in names if name in after]
         gone = [name for name in names if name not in after and name in self.before]
         self.touched = (*(pin.name for pin in wanted), *gone)
+        self._note(candidate)
         if any(INSIDE in pin.where for pin in wanted):
             self._provide(candidate)
         if wanted:
@@ -114,19 +166,38 @@ class Live:
         if gone:
             self._uv("uninstall", *gone)
 
-    def put_back(self) -> None:
-        """As it was before; says so where that fails."""
+    def _note(self, candidate: Path) -> None:
+        """Note how to put this container back, and the lock whose arrival ends the need to."""
+        lock = (candidate / LOCK).read_text(encoding="utf-8")
+        note = {"container": self.container, "lock": lock, **asdict(self.undo())}
+        replace_file(self.lab.clone.state / NOTE, json.dumps(note))
+
+    def undo(self) -> Undo:
+        """What puts the running lab back."""
         fresh = [name for name in self.touched if name not in self.before]
         older = [self._requirement(name) for name in self.touched if name in self.before]
+        return Undo(remove=tuple(fresh), install=tuple(older))
+
+    def put_back(self) -> None:
+        """As it was before; says so where that fails. Waits for an install that is under way."""
+        with self.at_work:
+            self.given_up = True
+            self.do(self.undo())
+        drop_note(self.lab)
+
+    def do(self, undo: Undo) -> bool:
+        """Whether it is as it was before; says so where that fails."""
         try:
-            if fresh:
-                self._uv("uninstall", *fresh)
-            if any(INSIDE in requirement for requirement in older):
+            if undo.remove:
+                self._uv("uninstall", *undo.remove)
+            if any(INSIDE in requirement for requirement in undo.install):
                 self._provide(self.lab.clone.docker)
-            if older:
-                self._uv("install", "--no-deps", *older)
+            if undo.install:
+                self._uv("install", "--no-deps", *undo.install)
         except LabError as error:
             output.say(f"The running lab keeps what was tried until it starts anew. {error}")
+            return False
+        return True
 
     def _requirement(self, name: str) -> str:
         one = self.before[name]

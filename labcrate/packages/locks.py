@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -136,6 +137,14 @@ def _damaged(file: str, line: str) -> LabError:
 def applies_in_image(marker: Marker) -> bool:
     """Whether a requirement with this marker is installed in the image."""
     return marker.evaluate(IMAGE)
+
+
+def foreign_marker(text: str) -> str:
+    """The marker of a requirement that does not apply in the lab; "" for others."""
+    with suppress(InvalidRequirement):
+        marker = Requirement(text).marker
+        return str(marker) if marker and not applies_in_image(marker) else ""
+    return ""
 
 
 def changed_pins(

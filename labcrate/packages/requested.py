@@ -12,14 +12,24 @@ from pathlib import Path
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
+from labcrate import output
 from labcrate.clone.place import Clone
+from labcrate.errors import LabError
 from labcrate.packages.addresses import (
     archive_project,
     check_address,
     named_address,
     unusable,
 )
-from labcrate.packages.locks import PYTHON, applies_in_image
+from labcrate.packages.lists import (
+    Line,
+    existing_path,
+    find_path,
+    is_list,
+    lines_of_file,
+    lines_of_text,
+)
+from labcrate.packages.locks import PYTHON, applies_in_image, foreign_marker
 from labcrate.packages.names import IN_BASE, MODULES
 
 LONGEST = 250
@@ -43,22 +53,52 @@ class Wanted:
         return Requirement(self.line)
 
 
-def parse_requirements(typed: str | Sequence[str], clone: Clone) -> tuple[Wanted, ...]:
-    """The requirements of one text, or of the words of a command line.
+def parse_requirements(
+    typed: str | Sequence[str], clone: Clone, files: Sequence[str] = ()
+) -> tuple[Wanted, ...]:
+    """The requirements of one text, or of the words of a command line, and of files.
 
-    A text may hold several, separated by spaces. A path with spaces is one word, and exists.
+    A text may hold several, separated by spaces, or be the text of a requirements file. A path
+    with spaces is one word, and exists.
     """
     words = [typed] if isinstance(typed, str) else list(typed)
-    text = " ".join(words)
-    if not text.strip():
-        raise unusable(text, "it is empty", "invoke add-package NAME")
-    if any(unicodedata.category(c).startswith("C") for c in text):
-        raise unusable(text, "it holds control characters", "type the name by hand")
-    found = tuple(_wanted(part, clone) for part in _parts(words, clone))
+    if not "".join(words).strip() and not files:
+        raise unusable("", "nothing was named", "invoke add-package NAME")
+    lines = list(_lines(words, files, clone))
+    found = dict.fromkeys(one for line in lines for one in _wanted_line(line, clone))
     for earlier, later in itertools.combinations(found, 2):
         if earlier.name and earlier.name == later.name:
-            raise unusable(text, f"{later.name} is named twice", "name each package once")
-    return found
+            raise unusable(
+                f"{earlier.line} {later.line}", f"{later.name} is named twice", "name it once"
+            )
+    if not lines:
+        raise unusable(" ".join((*words, *files)), "it holds no requirement", "check the file")
+    return tuple(found)
+
+
+def _lines(words: Sequence[str], files: Sequence[str], clone: Clone) -> Iterator[Line]:
+    """Everything asked for, one requirement each, not parsed yet."""
+    pasted = [word for word in words if "\n" in word.strip()]
+    for part in _parts([word for word in words if word not in pasted], clone):
+        if is_list(part):
+            yield from lines_of_file(part, clone)
+        else:
+            yield Line(text=part)
+    for text in pasted:
+        yield from lines_of_text(text, "the text")
+    for file in files:
+        yield from lines_of_file(file, clone)
+
+
+def _wanted_line(line: Line, clone: Clone) -> Iterator[Wanted]:
+    """The requirement of a line; none where it is a list's and does not apply in the lab."""
+    if line.where and (marker := foreign_marker(line.text)):
+        output.say(f"{line.where}: left out, because {marker} is not true in the lab")
+        return
+    try:
+        yield _wanted(line.text, clone)
+    except LabError as error:
+        raise line.error(error) from None
 
 
 def _parts(words: Sequence[str], clone: Clone) -> Iterator[str]:
@@ -70,7 +110,8 @@ def _parts(words: Sequence[str], clone: Clone) -> Iterator[str]:
             yield word
             part = ""
             continue
-        for piece in word.split():
+        # A lone line break at the end is the shell's; every other one splits no words.
+        for piece in re.split(r"[ \t]+", word.strip(" \t\r\n")):
             if part and (piece[0] in GLUE or part[-1] in GLUE or ";" in part):
                 part += f" {piece}"
             else:
@@ -82,21 +123,21 @@ def _parts(words: Sequence[str], clone: Clone) -> Iterator[str]:
 def _is_spaced_path(word: str, clone: Clone) -> bool:
     if " " not in word.strip() or len(word) > LONGEST or not is_path(word):
         return False
-    try:
-        return find_path(word, clone).exists()
-    except OSError:  # e.g. a name that is too long for the file system
-        return False
+    return existing_path(word, clone) is not None
 
 
 def _wanted(text: str, clone: Clone) -> Wanted:
+    if any(unicodedata.category(c).startswith("C") for c in text):
+        raise unusable(text, "it holds control characters", "type the name by hand")
     if len(text) > LONGEST:
         raise unusable(text, f"it has {len(text)} characters", f"use {LONGEST} at the most")
     if text.startswith("-"):
         raise unusable(
             text,
             "it is an option",
-            "name packages only; an index goes into pip's own settings on this host "
-            "(pip config set global.index-url ...), which builds and the lab use too",
+            "name packages only, and a requirements file as: invoke add-package -r FILE; an index "
+            "goes into pip's own settings on this host (pip config set global.index-url ...), "
+            "which builds and the lab use too",
         )
     if is_path(text):
         try:
@@ -106,6 +147,12 @@ def _wanted(text: str, clone: Clone) -> Wanted:
     if re.match(r"[a-z+]+://", text):
         name, line = named_address(text)
         return Wanted(name=name, line=line)
+    if (own := existing_path(text, clone)) and own.is_file():
+        raise unusable(
+            text,
+            "it is a file here, and no index is asked for a name that is one of your files",
+            "name a package; a requirements file is taken as: invoke add-package -r FILE",
+        )
     return _named(text)
 
 
@@ -156,13 +203,6 @@ def is_path(text: str) -> bool:
     return archive or text.startswith((".", "/", "~", "file:"))
 
 
-def find_path(text: str, clone: Clone) -> Path:
-    """Where a typed path leads: from where the user stands, else from the top of the clone."""
-    path = Path(text.removeprefix("file://"))
-    here, top = ((folder / path).resolve() for folder in (clone.here, clone.root))
-    return top if top.exists() and not here.exists() else here
-
-
 def _local(text: str, clone: Clone) -> Wanted:
     """A wheel, an sdist or a project folder inside the clone; a folder's name is not known yet."""
     path = find_path(text, clone)
@@ -198,7 +238,7 @@ def debian_names(typed: str | Sequence[str]) -> tuple[str, ...]:
     text = typed if isinstance(typed, str) else " ".join(typed)
     found = tuple(dict.fromkeys(text.split()))
     if not found:
-        raise unusable(text, "it is empty", "invoke add-package --system 'ffmpeg libgl1'")
+        raise unusable(text, "it is empty", "invoke add-package --system ffmpeg libgl1")
     for name in found:
         if not re.fullmatch(r"[a-z0-9][a-z0-9+.-]+", name, re.ASCII):
             raise unusable(

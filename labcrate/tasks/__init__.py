@@ -5,18 +5,32 @@ namespace = lab_tasks(train, evaluate)
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
-from invoke import Collection
+from invoke import Collection, Task
 
 from labcrate.tasks import cleaning, packages, running, showing, starting
 
 
 def lab_tasks(*own: Any) -> Collection:
-    """All verbs of the lab, and tasks of the owner's; a task of a verb's name replaces it."""
+    """All verbs of the lab, and tasks of the owner's; a task of a verb's name replaces it.
+
+    Without a verb, `help` lists them.
+    """
     namespace = Collection()
+
+    def known() -> dict[str, Task[Any]]:
+        """All tasks by every name, those that the owner adds later, too."""
+        found = {}
+        for name, others in namespace.task_names.items():
+            found.update(dict.fromkeys((name, *others), namespace[name]))
+        return found
+
     for verb, body in VERBS.items():
-        namespace.add_task(body, name=verb)
+        made = copy.copy(body)
+        made.verb, made.known = verb, known
+        namespace.add_task(made, name=verb, default=verb == "help")
     for body in own:
         name = body.name.replace("_", "-")
         namespace.tasks.pop(name, None)
@@ -40,6 +54,7 @@ VERBS = {
     "url": showing.url,
     "open": showing.open_,
     "logs": showing.logs,
+    "help": showing.help_,
     "shell": running.shell,
     "run": running.run,
 }

@@ -22,14 +22,15 @@ from labcrate.errors import Code, LabError
 from labcrate.lab.compose import Lab
 from labcrate.lab.snapshot import Snapshot, take_snapshot
 from labcrate.packages.candidate import recover_packages
+from labcrate.tasks.words import NOTHING, LabTask, Takes
 
 Body = TypeVar("Body", bound=Callable[..., Any])
 
 
-def lab_task(**flags: str) -> Callable[[Body], Any]:
+def lab_task(takes: Takes = NOTHING, /, **flags: str) -> Callable[[Body], Any]:
     """A task whose expected failures end in one message and an exit code of their own.
 
-    flags: one line of help for each flag of the task.
+    takes: its words. flags: one line of help for each parameter of the task.
     """
 
     def decorate(body: Body) -> Any:
@@ -54,7 +55,9 @@ def lab_task(**flags: str) -> Callable[[Body], Any]:
                     "terminated; the same command can be run again", code=Code.TERMINATED
                 ) from None
 
-        return task(help=flags)(wrapped)
+        made = task(klass=LabTask, help=flags, positional=(), iterable=takes.lists)(wrapped)
+        made.takes = takes
+        return made
 
     return decorate
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 
-from invoke import Context, Exit
+from invoke import Context
 
 from labcrate import output, process
 from labcrate.clone.fresh import refresh_package_settings
@@ -24,6 +23,7 @@ from labcrate.packages.live import (
     requirements_by_hand,
 )
 from labcrate.packages.locks import stale_locks
+from labcrate.packages.names import SUCCESSORS
 from labcrate.packages.overview import HEADINGS, needed_by, overview_rows, refuse_unasked
 from labcrate.packages.phases import Changed, Options, Phases
 from labcrate.packages.requested import (
@@ -34,11 +34,14 @@ from labcrate.packages.requested import (
 )
 from labcrate.packages.sources import already_there, locked_pins, system_packages
 from labcrate.packages.tools import refresh_locks, refresh_tools, stale_tools
-from labcrate.tasks.base import agreed, alone, finish, lab_task, read_lab, require_up
+from labcrate.tasks.base import agreed, alone, lab_task, read_lab, require_up
+from labcrate.tasks.words import Takes
 
 
 @lab_task(
-    requirement="a name, a requirement, a URL, a path in this clone; several in one argument",
+    Takes(words="packages", lists=("requirement",)),
+    packages="names, requirements, URLs, paths in this clone; quote one that is a task's name",
+    requirement="a requirements file, as pip takes it; may be given several times",
     system="system packages (Debian's) instead, for docker/apt.txt",
     upgrade="let what was added before move to newer versions",
     no_live="leave the running lab as it is",
@@ -46,17 +49,21 @@ from labcrate.tasks.base import agreed, alone, finish, lab_task, read_lab, requi
 )
 def add_package(
     c: Context,  # noqa: ARG001
-    requirement: str,
+    packages: Sequence[str] = (),
+    requirement: Sequence[str] | None = None,
     system: bool = False,
     upgrade: bool = False,
     no_live: bool = False,
     no_build: bool = False,
 ) -> None:
-    """Add a package for good, live and in the image."""
-    help_instead("add-package", requirement)
+    """Add packages for good, live and in the image: invoke add-package timm einops"""
     clone = find_clone()
-    wanted = () if system else parse_requirements(requirement, clone)
-    names = debian_names(requirement) if system else ()
+    files = tuple(requirement or ())
+    if system and files:
+        fix = "two commands: --system takes names, and -r a file of Python packages"
+        raise LabError("-r does not go with --system", fix=fix, code=Code.PACKAGE_REFUSED)
+    wanted = () if system else parse_requirements(packages, clone, files)
+    names = debian_names(packages) if system else ()
     options = Options(live=not no_live, build=not no_build, upgrade=upgrade)
     with alone("add-package") as settings:
         snapshot = ready_to_install(take_snapshot(settings))
@@ -73,6 +80,9 @@ def add_system_packages(
     snapshot: Snapshot, names: Sequence[str], options: Options, phases: Phases
 ) -> None:
     there = system_packages(snapshot.lab.clone.docker)
+    for name in (one for one in names if one in SUCCESSORS):
+        output.say(f"Debian has {SUCCESSORS[name]} in place of {name}.")
+    names = tuple(dict.fromkeys(SUCCESSORS.get(name, name) for name in names))
     for name in names:
         if name in there:
             output.say(f"{name} is there already.")
@@ -89,13 +99,6 @@ def ready_to_install(snapshot: Snapshot) -> Snapshot:
     return snapshot
 
 
-def help_instead(verb: str, typed: str) -> None:
-    """Invoke takes what follows a verb with a positional for its value, `--help` included."""
-    if typed in ("--help", "-h"):
-        finish(process.attach((sys.executable, "-m", "invoke", "--help", verb), quiet=True))
-        raise Exit(code=0)
-
-
 def nothing_to_do(one: Wanted, snapshot: Snapshot) -> bool:
     """Whether a requirement is met already, said aloud."""
     told = already_there(one, snapshot.lab.clone.docker)
@@ -105,21 +108,21 @@ def nothing_to_do(one: Wanted, snapshot: Snapshot) -> bool:
 
 
 @lab_task(
-    package="the package, or several in one argument",
+    Takes(words="packages"),
+    packages="their names",
     system="system packages instead",
     no_live="leave the running lab as it is",
     no_build="change the requirement files only; the next `up` builds",
 )
 def remove_package(
     c: Context,  # noqa: ARG001
-    package: str,
+    packages: Sequence[str] = (),
     system: bool = False,
     no_live: bool = False,
     no_build: bool = False,
 ) -> None:
-    """Remove a package, with what only it needed."""
-    help_instead("remove-package", package)
-    wanted = debian_names(package) if system else names_to_remove(package)
+    """Remove packages, with what only they needed."""
+    wanted = debian_names(packages) if system else names_to_remove(packages)
     options = Options(live=not no_live, build=not no_build)
     with alone("remove-package") as settings:
         snapshot = ready_to_install(take_snapshot(settings))

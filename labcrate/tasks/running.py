@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Sequence
 
 from invoke import Context
 
@@ -21,27 +21,30 @@ from labcrate.tasks.base import (
     terminal_flags,
 )
 from labcrate.tasks.starting import build_stale
+from labcrate.tasks.words import Takes
 
 SHELL = ("sh", "-c", "if command -v bash > /dev/null; then exec bash; else exec sh; fi")
 """bash where the service's image has it: an owner's service may have sh alone."""
 
 
-@lab_task(service="one of the lab's services")
-def shell(c: Context, service: str = JUPYTER) -> None:  # noqa: ARG001
+@lab_task(Takes(words="service"), service="one of the lab's services; default: jupyter")
+def shell(c: Context, service: Sequence[str] = ()) -> None:  # noqa: ARG001
     """Open a shell in a running service."""
     snapshot = read_lab()
-    name = snapshot.model.require_service(service)
+    name = snapshot.model.require_service(" ".join(service) or JUPYTER)
     require_up(snapshot)
     finish(as_started(snapshot).attach("exec", *terminal_flags(), name, *SHELL))
 
 
-@lab_task()
-def run(c: Context) -> None:  # noqa: ARG001
-    """Run in the lab's image: invoke run -- python train.py"""
-    command = sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []
+@lab_task(
+    Takes(words="command", rest=True),
+    command="all that follows; `run -- COMMAND` where a flag of it is one of this task's, too",
+)
+def run(c: Context, command: Sequence[str] = ()) -> None:  # noqa: ARG001
+    """Run in the lab's image: invoke run python train.py"""
     if not command:
         raise LabError(
-            "there is no command to run", fix="invoke run -- python train.py", code=Code.SETTINGS
+            "there is no command to run", fix="invoke run python train.py", code=Code.SETTINGS
         )
     run_flags = ("run", "--rm", "--no-deps", *terminal_flags(), JUPYTER)
     finish(lab_to_run().attach(*run_flags, *command))

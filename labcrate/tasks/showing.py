@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 import webbrowser
 from collections.abc import Mapping, Sequence
 
 from invoke import Context, Exit
 
-from labcrate import output
+from labcrate import output, process
 from labcrate.clone.page import private_page
 from labcrate.clone.place import find_clone
 from labcrate.clone.ports import is_loopback
@@ -22,6 +23,7 @@ from labcrate.lab.compose import JUPYTER, links
 from labcrate.lab.notices import notices
 from labcrate.lab.snapshot import Snapshot
 from labcrate.tasks.base import finish, lab_task, read_lab, require_up
+from labcrate.tasks.words import Takes
 
 
 @lab_task(json_="as JSON, for programs")
@@ -133,10 +135,21 @@ def open_(c: Context) -> None:  # noqa: ARG001
         webbrowser.open(private_page(snapshot.lab.clone, address) if secret else address)
 
 
-@lab_task(service="one of the lab's services; all by default", follow="as they come")
-def logs(c: Context, service: str = "", follow: bool = False) -> None:  # noqa: ARG001
+@lab_task(
+    Takes(words="service"),
+    service="one or more of the services; default: all",
+    follow="as they come",
+)
+def logs(c: Context, service: Sequence[str] = (), follow: bool = False) -> None:  # noqa: ARG001
     """Show the services' logs."""
     snapshot = read_lab()
-    names = [snapshot.model.require_service(service)] if service else []
+    names = [snapshot.model.require_service(name) for name in service]
     options = ["--follow"] if follow else []
     finish(as_started(snapshot).attach("logs", *options, *names))
+
+
+@lab_task(Takes(words="verb"), verb="a task to explain; without one, all tasks are listed")
+def help_(c: Context, verb: Sequence[str] = ()) -> None:  # noqa: ARG001
+    """List the tasks, or explain one: invoke help up"""
+    about = ("--help", verb[0]) if verb else ("--list",)
+    finish(process.attach((sys.executable, "-m", "invoke", *about), quiet=True))

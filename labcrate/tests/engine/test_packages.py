@@ -166,7 +166,7 @@ def test_what_is_there_already_changes_nothing(up_lab: Lab, typed: str) -> None:
         ("transformers==4.0", Code.PACKAGE_CONFLICT, "--upgrade"),
         ("x @ https://127.0.0.1:1/x-1.0-py3-none-any.whl", Code.NETWORK, "cannot be reached"),
         ("; rm -rf /", Code.PACKAGE_REFUSED, "not a package"),
-        ("", Code.PACKAGE_REFUSED, "empty"),
+        ("", Code.PACKAGE_REFUSED, "nothing was named"),
     ],
 )
 def test_refusals_teach_and_change_nothing(up_lab: Lab, typed: str, code: Code, told: str) -> None:

@@ -25,7 +25,10 @@ SOURCES = {
     "base": ("numpy\n", "numpy==2.5.5\n"),
     "packages": ("# mine\ntqdm  # bars\nmatplotlib\n", "matplotlib==3.1\npillow==9.0\ntqdm==4.0\n"),
 }
-GOOD: Mapping[str, Any] = {"moved": {}, "missing": {}, "absent": [], "broken": {}, "system": []}
+GOOD: Mapping[str, Any] = {
+    **{key: {} for key in ("moved", "missing", "broken")},
+    **dict.fromkeys(("absent", "system", "plugins"), ()),
+}
 CANDIDATE = "lab-test-1/jupyter:candidate"
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
+from package_lab import GOOD
 
 from labcrate.errors import Code, LabError
 from labcrate.packages.explain import check_verified, resolution_failure, stale_lock_failure
 from labcrate.packages.locks import Pin
-from labcrate.packages.names import nearest_names
+from labcrate.packages.names import LIBRARIES, SUCCESSORS, TOGETHER, WITHOUT_FILE, nearest_names
+from labcrate.packages.requested import debian_names
 
 NO = "Using Python 3.13.5 environment at: /opt/lab\nerror: No solution found when resolving "
 NO += "dependencies\n  cause: "
@@ -85,6 +85,17 @@ KEPT = {"tokenizers": Pin(name="tokenizers", where="0.23.3", text="")}
             "another version",
         ),
         (
+            NO + "Because only einops==0.6.0 is available and you require einops>=0.8, we can "
+            "conclude that your requirements are unsatisfiable.\n\nhint: `einops` was found on "
+            "http://10.0.0.1/simple, but not at the requested version (einops>=0.8). A compatible "
+            "version may be available on a subsequent index (e.g., https://pypi.org/simple). By "
+            "default, uv will only consider versions that are published on the first index",
+            Code.PACKAGE_UNKNOWN,
+            "http://10.0.0.1/simple has einops, and not as einops>=0.8; it hides the versions of "
+            "https://pypi.org/simple",
+            "take http://10.0.0.1/simple out of pip's settings",
+        ),
+        (
             NO + "Because cut==1.0 has an invalid package format and only cut==1.0 is available, "
             "all versions of cut cannot be used.",
             Code.NETWORK,
@@ -111,11 +122,18 @@ def test_a_strange_name_gets_no_wrong_hint() -> None:
     assert "my-own" in nearest_names("my-onw", ["my-own"])
 
 
-GOOD: dict[str, Any] = {"moved": {}, "missing": {}, "absent": [], "broken": {}, "system": []}
-
-
-def test_a_good_image_passes() -> None:
+def test_a_good_image_passes(capsys: pytest.CaptureFixture[str]) -> None:
     check_verified(GOOD)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_plugin_of_the_board_is_reported_with_the_form_that_works(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    check_verified({**GOOD, "plugins": ["torch-tb-profiler"]})
+    told = capsys.readouterr().out
+    assert "torch-tb-profiler has a plugin for TensorBoard" in told
+    assert "%tensorboard --logdir /lab/runs" in told
 
 
 @pytest.mark.parametrize(
@@ -134,8 +152,8 @@ def test_a_good_image_passes() -> None:
             {"broken": {"opencv-python": "import cv2: ImportError: libGL.so.1: cannot open"}},
             Code.PACKAGE_BROKEN,
             "libGL.so.1",
-            "--system libgl1; or take the build without windows: invoke add-package "
-            "opencv-python-headless",
+            "--system libgl1 libglib2.0-0 up, then the same command again; or take the build "
+            "without windows: invoke add-package opencv-python-headless",
         ),
         (
             {"broken": {"x": "import x: ImportError: libnobody.so.7: cannot open"}},
@@ -157,6 +175,54 @@ def test_a_bad_image_is_refused(seen: dict[str, object], code: Code, told: str, 
         check_verified({**GOOD, **seen})
     assert (caught.value.code, told in caught.value.problem) == (code, True), caught.value
     assert fix in caught.value.fix
+
+
+CAIRO = """\
+import cairosvg: OSError: no library called "cairo-2" was found
+Traceback (most recent call last):
+OSError: no library called "cairo-2" was found
+no library called "cairo" was found
+cannot load library 'libcairo.so.2': libcairo.so.2: cannot open shared object file: No such file.
+cannot load library 'libcairo.2.dylib': libcairo.2.dylib: cannot open shared object file
+cannot load library 'libcairo-2.dll': libcairo-2.dll: cannot open shared object file
+"""
+GOBJECT = """\
+import weasyprint: OSError: cannot load library 'libgobject-2.0-0': libgobject-2.0-0: cannot open
+        'libgobject-2.0.so.0', 'libgobject-2.0.0.dylib', 'libgobject-2.0-0.dll')
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "packages"),
+    [
+        ("cairosvg", CAIRO, "libcairo2"),
+        ("xhtml2pdf", CAIRO, "libcairo2"),
+        ("sounddevice", "OSError: PortAudio library not found", "libportaudio2"),
+        ("python-magic", "ImportError: failed to find libmagic.  Check", "libmagic1"),
+        ("weasyprint", GOBJECT, "libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0"),
+        ("x", GOBJECT, "libglib2.0-0"),
+        ("pyzbar", "ImportError: Unable to find zbar shared library", "libzbar0"),
+        ("pyenchant", "The 'enchant' C library was not found and maybe", "libenchant-2-2"),
+        ("opuslib", "Exception: Could not find Opus library. Make", "libopus0"),
+        ("psycopg", "no pq wrapper available.\n- libpq library not found", "libpq5"),
+        ("wand", "ImportError: MagickWand shared library not found.", "libmagickwand-dev"),
+        ("open3d", "ImportError: libEGL.so.1: cannot open shared object file", "libegl1"),
+        ("pyvips", "a: b\nOSError: cannot load library 'libvips.so.42': lib", "libvips42"),
+        ("turtle", "ModuleNotFoundError: No module named '_tkinter'", "python3-tk"),
+        ("x", "a: libown.so.1 failed\nlibsndfile.so.1: cannot open", "libsndfile1"),
+    ],
+)
+def test_a_missing_library_has_its_debian_name(name: str, error: str, packages: str) -> None:
+    with pytest.raises(LabError) as caught:
+        check_verified({**GOOD, "broken": {name: error}})
+    assert caught.value.fix.startswith(f"invoke add-package --system {packages} up, then")
+    assert "\n" not in caught.value.problem
+
+
+def test_the_debian_names_of_hints_exist_and_are_not_old_ones() -> None:
+    hinted = " ".join((*LIBRARIES.values(), *WITHOUT_FILE.values(), *TOGETHER.values())).split()
+    assert debian_names(hinted)
+    assert not set(hinted) & set(SUCCESSORS)
 
 
 def test_a_driver_that_only_a_gpu_has_is_no_fault(capsys: pytest.CaptureFixture[str]) -> None:

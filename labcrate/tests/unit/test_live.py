@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Event
 
 import pytest
 from double import Double
@@ -12,11 +15,13 @@ from labcrate.clone.settings import Settings
 from labcrate.errors import Code, LabError
 from labcrate.lab.compose import Lab
 from labcrate.packages.live import (
+    NOTE,
     Installed,
     Live,
     in_image,
     in_lab,
     installed_by_hand,
+    recover_live,
     requirements_by_hand,
 )
 from labcrate.packages.locks import pins_of
@@ -85,6 +90,7 @@ def test_bring_installs_what_changed_or_is_missing_and_removes_the_rest(
     double.expect("exec", "uv", "pip", "uninstall")
     double.expect("exec", "uv", "pip", "install", does=lambda _, stdin: given.append(stdin))
     after = pins_of("a==2\nb==1\nc==1\n")
+    fill_docker(settings.clone)
     running = live(settings, a=one("1"), b=one("1"), gone=one("1"))
     running.bring(settings.clone.docker, ["a", "gone", "never"], after)
     assert given == ["a==2\nc==1"]
@@ -95,6 +101,7 @@ def test_bring_installs_what_changed_or_is_missing_and_removes_the_rest(
 def test_a_local_archive_is_put_where_its_address_says(settings: Settings, double: Double) -> None:
     double.expect("exec", "mkdir").expect("cp").expect("exec", "uv")
     after = pins_of("mine @ file:///tmp/docker/local/x/mine-1.tar.gz\n")
+    fill_docker(settings.clone)
     live(settings).bring(settings.clone.docker, ["mine"], after)
     kinds = [" ".join(call[2:]) for call in double.calls]
     assert kinds[0] == "exec --no-TTY jupyter mkdir -p /tmp/docker"
@@ -131,5 +138,77 @@ def test_nothing_touched_is_nothing_to_put_back(settings: Settings, double: Doub
 
 def test_a_lab_that_refuses_an_install_is_an_error(settings: Settings, double: Double) -> None:
     double.expect("exec", "uv", returncode=1, stderr="a strange end")
+    fill_docker(settings.clone)
     with pytest.raises(LabError, match="the running lab does not accept it:\na strange end"):
         live(settings).bring(settings.clone.docker, ["a"], pins_of("a==1\n"))
+
+
+@pytest.fixture
+def cut_off(settings: Settings, double: Double, tmp_path: Path) -> Lab:
+    """A lab whose change was killed after it had installed something live."""
+    fill_docker(settings.clone)
+    (tmp_path / "packages.lock").write_text("the lock of the change")
+    double.expect("exec", "uv", "pip")
+    running = live(settings, a=one("1"))
+    running.container = "one"
+    running.bring(tmp_path, ["a"], pins_of("a==2\nnew==1\n"))
+    double.calls.clear()
+    return running.lab
+
+
+def test_the_next_task_puts_back_what_a_killed_change_installed(
+    cut_off: Lab, double: Double
+) -> None:
+    double.expect("ps", "running", stdout="one\n")
+    assert recover_live(cut_off)
+    assert double.called("uninstall", "new")
+    assert double.called("install", "--no-deps", "a==1")
+    double.calls.clear()
+    assert not recover_live(cut_off)
+    assert double.calls == []
+
+
+def test_another_container_is_left_alone(cut_off: Lab, double: Double) -> None:
+    double.expect("ps", "running", stdout="two\n")
+    assert not recover_live(cut_off)
+    assert not double.called("uv")
+    assert not (cut_off.clone.state / NOTE).exists()
+
+
+def test_a_change_that_was_kept_is_left_alone(cut_off: Lab, double: Double) -> None:
+    (cut_off.clone.docker / "packages.lock").write_text("the lock of the change")
+    assert not recover_live(cut_off)
+    assert double.calls == []
+
+
+def test_where_nobody_answers_the_note_stays(cut_off: Lab, double: Double) -> None:
+    double.expect("ps", returncode=1, stderr="the engine is away")
+    assert not recover_live(cut_off)
+    assert (cut_off.clone.state / NOTE).exists()
+
+
+def test_putting_back_waits_for_the_install_and_ends_all_others(
+    settings: Settings, double: Double
+) -> None:
+    """SIGTERM may come while another thread installs."""
+    fill_docker(settings.clone)
+    started, go_on = Event(), Event()
+
+    def install(_argv: object, _stdin: object) -> None:
+        started.set()
+        assert go_on.wait(10)
+
+    double.expect("exec", "uv", "uninstall").expect("exec", "uv", "install", does=install)
+    running = live(settings)
+    with ThreadPoolExecutor() as pool:
+        brought = pool.submit(running.bring, settings.clone.docker, ["a"], pins_of("a==1\n"))
+        assert started.wait(10)
+        putting_back = pool.submit(running.put_back)
+        assert not double.called("uninstall")
+        go_on.set()
+        brought.result()
+        putting_back.result()
+    assert [call[-2] for call in double.calls] == ["-r", "uninstall"]
+    running.bring(settings.clone.docker, ["a"], pins_of("a==1\n"))
+    assert len(double.calls) == 2
+    assert not (settings.clone.state / NOTE).exists()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import string
 from pathlib import Path
 
@@ -35,6 +34,10 @@ CLONE = Clone(root=ROOT, here=ROOT)
         ("https://host/x-1.0-py3-none-any.whl", ["x @ https://host/x-1.0-py3-none-any.whl"]),
         ("x @ git+https://host/x.git@v1", ["x @ git+https://host/x.git@v1"]),
         ("a ; python_version >= '3.9'", ['a; python_version >= "3.9"']),
+        ("a\n", ["a"]),
+        ("a==1  # why\n\n# b\nc>=2,\\\n  <3 \r\na==1\n", ["a==1", "c<3,>=2"]),
+        ("a\na\ncolorama; sys_platform == 'win32'\n", ["a"]),
+        ("a==1 --hash=sha256:00 \\\n   --hash=sha256:11", ["a==1"]),
     ],
 )
 def test_requirements(typed: str, lines: list[str]) -> None:
@@ -44,11 +47,11 @@ def test_requirements(typed: str, lines: list[str]) -> None:
 @pytest.mark.parametrize(
     ("typed", "told"),
     [
-        ("", "empty"),
-        (" \t ", "empty"),
+        ("", "nothing was named"),
+        (" \t ", "nothing was named"),
         ("--index-url=https://elsewhere", "an option"),
         ("a --extra-index-url x", "an option"),
-        ("-r other.txt", "an option"),
+        ("-r other", "add-package -r FILE"),
         ("; rm -rf /", "expected package name"),
         ("a; rm -rf /", "not a package"),
         ("$(touch x)", "not a package"),
@@ -58,8 +61,15 @@ def test_requirements(typed: str, lines: list[str]) -> None:
         ("a\x00b", "control characters"),
         ("a\x1b[31m", "control characters"),
         ("a\u202eb", "control characters"),
-        ("a\nb", "control characters"),
+        ("a\x0bb", "control characters"),
+        ("a\nb\x07", "the text, line 2: 'b\N{REPLACEMENT CHARACTER}'"),
+        ("a\n-e ./mine", "the text, line 2: '-e ./mine' is an option"),
+        ("README.md", "a file here"),
+        ("no-such.txt", "No such file"),
+        ("./labcrate/docs.in", "No such file"),
         ("ünïcode", "not a package"),
+        ("ü" * 200, "not a package"),
+        ("ü" * 200 + ".txt", "cannot be read as a requirements file"),
         ("a==", "not a package"),
         ("a==1 a==2", "named twice"),
         ("sklearn", "the package is scikit-learn"),
@@ -83,8 +93,9 @@ def test_requirements(typed: str, lines: list[str]) -> None:
     ],
 )
 def test_refusals(typed: str, told: str) -> None:
-    with pytest.raises(LabError, match=re.escape(told)) as caught:
+    with pytest.raises(LabError) as caught:
         parse_requirements(typed, CLONE)
+    assert told in str(caught.value)
     assert caught.value.code is Code.PACKAGE_REFUSED
     assert caught.value.fix
     assert "secret" not in str(caught.value)

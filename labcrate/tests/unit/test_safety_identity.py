@@ -172,11 +172,12 @@ def stand_in_a_copy(lab: TaskLab, monkeypatch: pytest.MonkeyPatch) -> Clone:
     return copy
 
 
-WITHOUT_A_LAB = {"setup", "doctor", "lock"}
-"""setup is the fix; the doctor reports it; `lock --check` reads docker/ alone."""
+WITHOUT_A_LAB = {"setup", "doctor", "lock", "help"}
+"""setup is the fix; the doctor reports it; `lock --check` reads docker/ alone; help explains."""
 TYPED: dict[str, dict[str, Any]] = {
-    "add-package": {"requirement": "einops"},
-    "remove-package": {"package": "einops"},
+    "add-package": {"packages": "einops"},
+    "remove-package": {"packages": "einops"},
+    "run": {"command": ("true",)},
 }
 
 
@@ -185,7 +186,6 @@ def test_every_verb_refuses_in_a_copy(
     task_lab: TaskLab, monkeypatch: pytest.MonkeyPatch, verb: str
 ) -> None:
     stand_in_a_copy(task_lab, monkeypatch)
-    monkeypatch.setattr("sys.argv", ["invoke", "run", "--", "true"])
     code, message = failed(VERBS[verb], **TYPED.get(verb, {}))
     assert (code, "is a copy of" in message) == (Code.SETTINGS, True)
     assert task_lab.calls == 0

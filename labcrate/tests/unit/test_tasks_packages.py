@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-from typing import Any
 
 import pytest
 from package_lab import SOURCES, Engine, about, texts_of
@@ -91,21 +89,22 @@ def test_package_settings_are_brought_where_there_are_none_yet(engine: Engine) -
 
 
 def test_a_wrong_requirement_is_refused_before_anything_is_asked(engine: Engine) -> None:
-    code, _ = failed(add_package, requirement="==")
+    code, _ = failed(add_package, packages="==")
     assert code == Code.PACKAGE_REFUSED
     assert engine.double.calls == []
 
 
-@pytest.mark.parametrize(
-    ("verb", "body", "flag"),
-    [("add-package", add_package, "requirement"), ("remove-package", remove_package, "package")],
-)
-def test_help_is_not_a_package(engine: Engine, verb: str, body: Any, flag: str) -> None:
-    engine.double.expect(sys.executable, "-m", "invoke", "--help", verb)
-    for typed in ("--help", "-h"):
-        words: dict[str, Any] = {flag: typed}
-        assert failed(body, **words)[0] == 0
-    assert len(engine.double.calls) == 2
+def test_a_requirements_file_is_added(engine: Engine, capsys: pytest.CaptureFixture[str]) -> None:
+    (engine.clone.root / "requirements.txt").write_text("einops # why\ntqdm\n")
+    add_package(context(), (), requirement=["requirements.txt"])
+    assert texts_of(engine.clone)["packages.in"].splitlines()[-1] == "einops"
+    assert "tqdm 4.0 is there already" in shown(capsys)
+
+
+@pytest.mark.usefixtures("engine")
+def test_a_requirements_file_holds_no_system_packages() -> None:
+    code, message = failed(add_package, requirement=["a.txt"], system=True)
+    assert (code, "-r does not go with --system" in message) == (Code.PACKAGE_REFUSED, True)
 
 
 def test_a_dry_run_says_what_it_would_do(
@@ -148,14 +147,14 @@ def test_a_package_that_another_needs_stays_in_the_image(
 
 
 def test_what_nobody_asked_for_cannot_be_removed(engine: Engine) -> None:
-    code, message = failed(remove_package, package="pillow")
+    code, message = failed(remove_package, packages="pillow")
     assert code == Code.PACKAGE_UNKNOWN
     assert "matplotlib needs it" in message
     assert engine.baked == []
 
 
 def test_a_system_package_is_removed(engine: Engine) -> None:
-    code, message = failed(remove_package, package="graphviz", system=True)
+    code, message = failed(remove_package, packages="graphviz", system=True)
     assert (code, "graphviz: not in docker/apt.txt" in message) == (Code.PACKAGE_UNKNOWN, True)
     remove_package(context(), "ffmpeg", system=True)
     assert "ffmpeg" not in texts_of(engine.clone)["apt.txt"]
@@ -258,3 +257,12 @@ def test_lock_all_moves_the_base_and_the_tools_too(
     lock(context(), all_=True)
     assert engine.clone.tools_lock.read_text() == "invoke==3.2\n"
     assert "3.2" in shown(capsys)
+
+
+def test_a_name_that_debian_dropped_becomes_its_successor(
+    engine: Engine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add_package(context(), ("libgl1-mesa-glx", "libgl1"), system=True)
+    assert texts_of(engine.clone)["apt.txt"].split()[-1] == "libgl1"
+    assert "libgl1-mesa-glx" not in texts_of(engine.clone)["apt.txt"]
+    assert "Debian has libgl1 in place of libgl1-mesa-glx." in shown(capsys)

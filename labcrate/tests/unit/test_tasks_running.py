@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
 from task_lab import TaskLab, context, failed
 
@@ -12,13 +10,9 @@ from labcrate.errors import Code
 from labcrate.tasks.running import run, shell
 
 
-def typed(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
-    monkeypatch.setattr(sys, "argv", ["invoke", "run", *words])
-
-
 def test_a_shell_opens_in_a_running_service(task_lab: TaskLab) -> None:
     task_lab.double.expect("docker", "compose", "exec")
-    shell(context(), service="mlflow")
+    shell(context(), service=("mlflow",))
     command = task_lab.double.calls[-1]
     assert command[:6] == ("docker", "compose", "exec", "--no-TTY", "mlflow", "sh")
 
@@ -37,25 +31,20 @@ def test_a_shell_needs_a_service_that_is_up(
 ) -> None:
     if containers is not None:
         task_lab.containers = containers
-    assert failed(shell, service=service)[0] == code
+    assert failed(shell, service=(service,))[0] == code
     assert not task_lab.double.called("docker", "compose", "exec")
 
 
-def test_run_needs_a_command(task_lab: TaskLab, monkeypatch: pytest.MonkeyPatch) -> None:
-    for words in ((), ("--",)):
-        typed(monkeypatch, *words)
-        code, message = failed(run)
-        assert (code, "invoke run -- python train.py" in message) == (Code.SETTINGS, True)
+def test_run_needs_a_command(task_lab: TaskLab) -> None:
+    code, message = failed(run)
+    assert (code, "invoke run python train.py" in message) == (Code.SETTINGS, True)
     assert task_lab.calls == 0
 
 
-def test_run_uses_the_running_labs_gpu_and_returns_the_status(
-    task_lab: TaskLab, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    typed(monkeypatch, "--", "python", "-c", "x y", "--", "z")
+def test_run_uses_the_running_labs_gpu_and_returns_the_status(task_lab: TaskLab) -> None:
     task_lab.containers["jupyter"] = {"gpu": "gpu-cdi nvidia.com/gpu=all"}
     task_lab.double.expect("docker", "compose", "run", returncode=7)
-    assert failed(run)[0] == 7
+    assert failed(run, command=("python", "-c", "x y", "--", "z"))[0] == 7
     command = task_lab.double.calls[-1]
     assert command[-6:] == ("jupyter", "python", "-c", "x y", "--", "z")
     assert "compose/gpu-cdi.yaml" in command
@@ -65,14 +54,13 @@ def test_run_uses_the_running_labs_gpu_and_returns_the_status(
 def test_run_decides_as_up_does_where_no_lab_runs(
     task_lab: TaskLab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    typed(monkeypatch, "--", "ls")
     monkeypatch.setattr(environment, "is_terminal", lambda: True)
     task_lab.containers = {}
     task_lab.offer_gpu()
     task_lab.built = {"jupyter": "old"}
     task_lab.double.expect("docker", "compose", "build").expect("docker", "image", "ls")
     task_lab.double.expect("docker", "compose", "run")
-    run(context())
+    run(context(), ("ls",))
     command = task_lab.double.calls[-1]
     assert "compose/gpu-cdi.yaml" in command
     assert "--no-TTY" not in command

@@ -124,7 +124,7 @@ def test_open_opens_them_all_but_only_of_a_lab_that_is_up(
     [
         ({}, ("logs",)),
         ({"follow": True}, ("logs", "--follow")),
-        ({"service": "mlflow"}, ("logs", "mlflow")),
+        ({"service": ("mlflow", "jupyter")}, ("logs", "mlflow", "jupyter")),
     ],
 )
 def test_logs_are_composes(
@@ -136,7 +136,7 @@ def test_logs_are_composes(
 
 
 def test_logs_of_an_unknown_service_are_refused(task_lab: TaskLab) -> None:
-    code, message = failed(logs, service="jupiter")
+    code, message = failed(logs, service=("jupiter",))
     assert code == Code.SETTINGS
     assert "use one of: jupyter, tensorboard, mlflow" in message
     assert not task_lab.double.called("docker", "compose", "logs")

@@ -1,0 +1,90 @@
+"""What image/inside.py reads from an image: why an import fails, and what Debian has."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from labcrate.lab.images import PARTS
+
+CAIRO = """\
+Traceback (most recent call last):
+  File "<string>", line 1, in <module>
+    import cairosvg
+OSError: no library called "cairo-2" was found
+no library called "cairo" was found
+cannot load library 'libcairo-2.dll': libcairo-2.dll: cannot open shared object file
+"""
+SHOWN = """\
+installed\tlibgl1,
+installed\tlibglib2.0-0t64, libgio-2.0-0 (= 2.84.4), libglib2.0-0 (= 2.84.4)
+config-files\told, gone
+installed\tpython3, python3-any:any
+"""
+
+
+@pytest.fixture
+def inside() -> ModuleType:
+    """The script as a module: it needs the standard library alone."""
+    spec = importlib.util.spec_from_file_location("inside", PARTS / "inside.py")
+    assert spec is not None
+    assert spec.loader is not None
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    return made
+
+
+def answering(monkeypatch: pytest.MonkeyPatch, code: int = 0, **said: str) -> None:
+    """Every process says this."""
+
+    def run(argv: Any, **_options: Any) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess(argv, code, said.get("out", ""), said.get("err", ""))
+
+    monkeypatch.setattr(subprocess, "run", run)
+
+
+def test_a_distribution_with_a_plugin_of_the_board_is_found(
+    inside: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def entry_points(group: str) -> list[Any]:
+        asked.append(group)
+        return [SimpleNamespace(dist=SimpleNamespace(name="Torch_TB.Profiler"))]
+
+    monkeypatch.setattr(inside.metadata, "entry_points", entry_points)
+    assert inside.board_plugins() == {"torch-tb-profiler"}
+    assert asked == ["tensorboard_plugins"]
+
+
+def test_what_debian_provides_under_another_name_is_there(
+    inside: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answering(monkeypatch, out=SHOWN)
+    names = inside.debian_names()
+    assert {"libgl1", "libglib2.0-0", "libglib2.0-0t64", "python3-any"} <= names
+    assert not {"old", "gone", ""} & names
+
+
+@pytest.mark.parametrize(
+    ("stderr", "told"),
+    [
+        (CAIRO, 'import cairosvg: OSError: no library called "cairo-2" was found'),
+        ("Killed\n", "import cairosvg: Killed"),
+        ("", "import cairosvg: exit code 1"),
+        ("A\nx.y.OddError: b\n  more\n", "import cairosvg: x.y.OddError: b"),
+    ],
+)
+def test_an_import_that_fails_is_told_in_one_line_and_kept_whole(
+    inside: ModuleType, monkeypatch: pytest.MonkeyPatch, stderr: str, told: str
+) -> None:
+    monkeypatch.setattr(inside, "modules", lambda _: ["cairosvg"])
+    answering(monkeypatch, code=1, err=stderr)
+    first, _, printed = inside.import_error("cairosvg").partition("\n")
+    assert (first, printed) == (told, stderr)
+    answering(monkeypatch)
+    assert inside.import_error("cairosvg") == ""
