@@ -42,4 +42,5 @@ VERBS = {
     "logs": showing.logs,
     "shell": running.shell,
     "run": running.run,
+    "wait": running.wait,
 }

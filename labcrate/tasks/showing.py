@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 import webbrowser
 from collections.abc import Mapping, Sequence
 
 from invoke import Context, Exit
 
-from labcrate import output
+from labcrate import output, process
 from labcrate.clone.page import private_page
 from labcrate.clone.place import find_clone
 from labcrate.clone.ports import is_loopback
@@ -18,7 +19,9 @@ from labcrate.doctor.findings import as_json, has_errors, show_findings, summari
 from labcrate.errors import Code
 from labcrate.gpu.decide import as_started, running_choice
 from labcrate.lab.compose import JUPYTER, links
+from labcrate.lab.containers import Container, runs_of
 from labcrate.lab.notices import notices
+from labcrate.lab.runs import find_run, since
 from labcrate.lab.snapshot import Snapshot
 from labcrate.tasks.base import finish, lab_task, read_lab, require_up
 
@@ -30,6 +33,7 @@ def status(c: Context, json_: bool = False) -> None:  # noqa: ARG001
     services = service_rows(snapshot)
     choice = running_choice(snapshot)
     devices = list(choice.devices) if choice else []
+    runs = runs_of(snapshot.everyone, snapshot.lab.project)
     told = notices(snapshot.containers.values())
     stale = snapshot.stale()
     if json_:
@@ -37,6 +41,7 @@ def status(c: Context, json_: bool = False) -> None:  # noqa: ARG001
             "project": snapshot.lab.project,
             "stale": bool(stale),
             "services": services,
+            "runs": {one.run: run_row(one) for one in runs},
             "notices": told,
             "gpu": devices,
             "torch_backend": snapshot.lab.torch_backend,
@@ -49,6 +54,9 @@ def status(c: Context, json_: bool = False) -> None:  # noqa: ARG001
         for name, row in services.items()
     ]
     output.table(headings, rows, title=snapshot.lab.project, whole=("address",))
+    if runs:
+        told_runs = [(one.run, since(one), one.command.strip('"')) for one in runs]
+        output.table(("run", "since", "command"), told_runs, title="runs", whole=("run",))
     if devices:
         output.say(f"JupyterLab has the GPU: {', '.join(devices)}")
     if stale:
@@ -69,6 +77,17 @@ def service_rows(snapshot: Snapshot) -> dict[str, dict[str, str]]:
             "url": addresses.get(name, ""),
         }
     return rows
+
+
+def run_row(one: Container) -> dict[str, str | int | None]:
+    """A run for programs. exit_code: None while it runs."""
+    ended = re.match(r"Exited \((\d+)\)", one.status)
+    return {
+        "state": one.state,
+        "status": since(one),
+        "exit_code": int(ended[1]) if ended else None,
+        "command": one.command.strip('"'),
+    }
 
 
 def show_notices(told: Sequence[str]) -> None:
@@ -123,10 +142,23 @@ def open_(c: Context) -> None:  # noqa: ARG001
         webbrowser.open(private_page(snapshot.lab.clone, address) if secret else address)
 
 
-@lab_task(service="one of the lab's services; all by default", follow="as they come")
-def logs(c: Context, service: str = "", follow: bool = False) -> None:  # noqa: ARG001
-    """Show the services' logs."""
+@lab_task(
+    service="one of the lab's services; all by default",
+    run="a run instead, by its name",
+    follow="as they come",
+)
+def logs(
+    c: Context,  # noqa: ARG001
+    service: str = "",
+    run: str = "",
+    follow: bool = False,
+) -> None:
+    """Show the services' logs, or what a run prints."""
     snapshot = read_lab()
-    names = [snapshot.model.require_service(service)] if service else []
     options = ["--follow"] if follow else []
+    if run:
+        one = find_run(snapshot.everyone, snapshot.lab.project, run)
+        finish(process.attach(("docker", "logs", *options, one.name)))
+        return
+    names = [snapshot.model.require_service(service)] if service else []
     finish(as_started(snapshot).attach("logs", *options, *names))

@@ -174,6 +174,7 @@ WITHOUT_A_LAB = {"setup", "doctor", "lock"}
 TYPED: dict[str, dict[str, Any]] = {
     "add-package": {"requirement": "einops"},
     "remove-package": {"package": "einops"},
+    "wait": {"name": "train"},
 }
 
 
