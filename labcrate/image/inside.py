@@ -188,7 +188,7 @@ def ask_server(path):
     notes = list(Path(jupyter_runtime_dir()).glob("jpserver-*.json"))
     if not notes:
         raise OSError("it has not started")
-    # Those of servers that were killed stay, and the folder outlives the container.
+    # Those of servers that were killed stay.
     newest = max(notes, key=lambda note: note.stat().st_mtime)
     server = json.loads(newest.read_text())
     connection = http.client.HTTPConnection("127.0.0.1", server["port"], timeout=SERVER_S)
