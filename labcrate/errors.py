@@ -32,7 +32,7 @@ class Code(IntEnum):
     BUILD = 30, "the build failed"
     UNHEALTHY = 31, "a service did not become healthy, or would not stop"
     NOT_UP = 32, "the lab is not up, or its images are not up to date"
-    BUSY = 34, "kernels are busy, and would be lost"
+    BUSY = 34, "kernels, programs or runs are at work, and would be lost"
     GPU_NOT_OFFERED = 40, "the engine offers no such GPU"
     GPU_PROOF = 41, "the GPU is there and does not work"
     PACKAGE_REFUSED = 50, "this is not a package that can be added"
@@ -45,6 +45,7 @@ class Code(IntEnum):
     INDEX_LOGIN = 57, "the package index refuses the login, or wants one"
     CLEAN = 60, "clean was not agreed to, or something would not go"
     FINDINGS = 70, "the doctor found an error"
+    HUNG_UP = 129, "the terminal went away (SIGHUP)"
     INTERRUPTED = 130, "Ctrl-C"
     TERMINATED = 143, "SIGTERM"
 

@@ -15,6 +15,9 @@ BACKEND = "dev.labcrate.torch-backend"
 GPU = "dev.labcrate.gpu"
 """On the running JupyterLab: the overlay and the devices that it was started with."""
 
+RUN = "dev.labcrate.run"
+"""On a container of `invoke run`: the run's name."""
+
 COMPOSE_PROJECT = "com.docker.compose.project"
 COMPOSE_SERVICE = "com.docker.compose.service"
 COMPOSE_FOLDER = "com.docker.compose.project.working_dir"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Iterable, Sequence
+from typing import TextIO
 
 from rich.console import Console
 from rich.table import Table
@@ -17,11 +19,20 @@ def printable(text: str) -> str:
 
 def say(text: str = "") -> None:
     """One message, at once: the lines of a child process must not overtake it."""
-    print(text, flush=True)
+    _print(text, sys.stdout)
 
 
 def say_error(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    _print(text, sys.stderr)
+
+
+def _print(text: str, where: TextIO) -> None:
+    try:
+        print(text, file=where, flush=True)
+    except OSError as error:
+        # The terminal went away: nobody reads this, and what is being put back must go on.
+        if error.errno != errno.EIO:
+            raise
 
 
 def row(name: str, state: str, width: int = 12) -> None:

@@ -16,9 +16,17 @@ from pathlib import Path
 from types import FrameType
 
 from labcrate import output
-from labcrate.starter import NOT_FOUND, TIMED_OUT, RealStarter, Result, Starter
+from labcrate.starter import (
+    NOT_FOUND,
+    TIMED_OUT,
+    AtOnce,
+    RealStarter,
+    Result,
+    Starter,
+    do_nothing,
+)
 
-__all__ = ["NOT_FOUND", "TIMED_OUT", "RealStarter", "Result", "Starter"]
+__all__ = ["NOT_FOUND", "TIMED_OUT", "AtOnce", "RealStarter", "Result", "Starter"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +88,7 @@ def echo(argv: Sequence[str], extra_env: Mapping[str, str] = NO_VARIABLES) -> No
 def ask(
     argv: Sequence[str],
     *,
-    timeout_s: float = 30.0,
+    timeout_s: float | None = 30.0,
     stdin: str | None = None,
     extra_env: Mapping[str, str] = NO_VARIABLES,
     cwd: Path | None = None,
@@ -115,11 +123,15 @@ def attach(
     extra_env: Mapping[str, str] = NO_VARIABLES,
     cwd: Path | None = None,
     quiet: bool = False,
+    at_once: AtOnce = do_nothing,
 ) -> int:
-    """Run a command on the user's own terminal and return its exit status."""
+    """Run a command on the user's own terminal and return its exit status.
+
+    at_once: gets what ended the wait for it (Ctrl-C, a signal), before the command itself does.
+    """
     if not _shown(argv, extra_env, quiet):
         return 0
-    return _now.starter.attach(argv, extra_env=extra_env, cwd=cwd)
+    return _now.starter.attach(argv, extra_env=extra_env, cwd=cwd, at_once=at_once)
 
 
 def stream(
@@ -154,18 +166,34 @@ def _shown(argv: Sequence[str], extra_env: Mapping[str, str], quiet: bool) -> bo
 
 
 class Terminated(BaseException):
-    """SIGTERM arrived: unwind like Ctrl-C, so that children end and files are put back."""
+    """A signal arrived: unwind like Ctrl-C, so that children end and files are put back.
+
+    signum: SIGTERM, or SIGHUP where the terminal went away.
+    """
+
+    def __init__(self, signum: int = signal.SIGTERM) -> None:
+        super().__init__(signum)
+        self.signum = signum
 
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Turn SIGTERM into an exception for the length of a task."""
+    """Turn SIGTERM and SIGHUP into an exception for the length of a task; `nohup` keeps its say."""
+    both = (signal.SIGTERM, signal.SIGHUP)
+    before = {one: signal.getsignal(one) for one in both}
+    heard = [one for one in both if before[one] is not signal.SIG_IGN]
 
-    def on_term(_signum: int, _frame: FrameType | None) -> None:
-        raise Terminated
+    def on_signal(signum: int, _frame: FrameType | None) -> None:
+        # A terminal that goes away often says so twice: the second must not cut short what the
+        # first one has begun.
+        for one in heard:
+            signal.signal(one, signal.SIG_IGN)
+        raise Terminated(signum)
 
-    before = signal.signal(signal.SIGTERM, on_term)
+    for one in heard:
+        signal.signal(one, on_signal)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for one in heard:
+            signal.signal(one, before[one])

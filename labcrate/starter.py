@@ -40,6 +40,14 @@ class Result:
         return self.stdout + self.stderr
 
 
+AtOnce = Callable[[BaseException], None]
+"""What is called first when something else than a child's own end ends the wait for it."""
+
+
+def do_nothing(_: BaseException) -> None:
+    """Where nothing is to be done at once."""
+
+
 class Starter(Protocol):
     """What starts processes: `RealStarter`, or the double of the unit tests."""
 
@@ -55,7 +63,14 @@ class Starter(Protocol):
         """Run to the end and keep what was said."""
         ...
 
-    def attach(self, argv: Sequence[str], *, extra_env: Mapping[str, str], cwd: Path | None) -> int:
+    def attach(
+        self,
+        argv: Sequence[str],
+        *,
+        extra_env: Mapping[str, str],
+        cwd: Path | None,
+        at_once: AtOnce,
+    ) -> int:
         """Run on the user's own terminal."""
         ...
 
@@ -109,10 +124,17 @@ class RealStarter:
             argv=tuple(argv), returncode=done.returncode, stdout=done.stdout, stderr=done.stderr
         )
 
-    def attach(self, argv: Sequence[str], *, extra_env: Mapping[str, str], cwd: Path | None) -> int:
+    def attach(
+        self,
+        argv: Sequence[str],
+        *,
+        extra_env: Mapping[str, str],
+        cwd: Path | None,
+        at_once: AtOnce,
+    ) -> int:
         env = {**environment.variables(), **extra_env}
         with subprocess.Popen(list(argv), cwd=cwd, env=env) as child:
-            return _wait(child)
+            return _wait(child, at_once)
 
     def stream(
         self,
@@ -135,18 +157,13 @@ class RealStarter:
             )
         except (FileNotFoundError, PermissionError) as error:
             return Result(argv=tuple(argv), returncode=NOT_FOUND, stderr=str(error))
-        said: list[str] = []
-        reader = threading.Thread(target=_read, args=(child.stdout, said, line), daemon=True)
+        reader = _Reader(child.stdout, line)
         try:
             reader.start()
-            returncode = _wait(child)
+            returncode = _wait(child, reader.hush)
         finally:
-            # The pipe is closed only after its reader is done: Ctrl-C while a build talks fast
-            # would otherwise end in a traceback of the thread.
-            reader.join(GRACE_S)
-            if child.stdout is not None and not reader.is_alive():
-                child.stdout.close()
-        return Result(argv=tuple(argv), returncode=returncode, stdout="\n".join(said))
+            reader.finish()
+        return Result(argv=tuple(argv), returncode=returncode, stdout="\n".join(reader.said))
 
     def detach(self, argv: Sequence[str], *, log: Path | None) -> None:
         target = log.open("ab") if log else subprocess.DEVNULL
@@ -160,17 +177,40 @@ class RealStarter:
         )
 
 
-def _read(pipe: IO[str], said: list[str], show: Callable[[str], None]) -> None:
-    for text in pipe:
-        said.append(text.rstrip("\n"))
-        show(said[-1])
+class _Reader:
+    """Reads what a child says in a thread of its own, so that Ctrl-C is heard meanwhile."""
+
+    def __init__(self, pipe: IO[str] | None, show: Callable[[str], None]) -> None:
+        self.pipe = pipe
+        self.show = show
+        self.said: list[str] = []
+        self.thread = threading.Thread(target=self._read, daemon=True)
+
+    def start(self) -> None:
+        self.thread.start()
+
+    def hush(self, _: BaseException) -> None:
+        """Read on, so that the child can end, and show no more of it."""
+        self.show = lambda _: None
+
+    def finish(self) -> None:
+        """Wait for the last line. A grandchild may keep the pipe open: then nobody closes it."""
+        self.thread.join(GRACE_S)
+        if self.pipe is not None and not self.thread.is_alive():
+            self.pipe.close()
+
+    def _read(self) -> None:
+        for text in self.pipe or ():
+            self.said.append(text.rstrip("\n"))
+            self.show(self.said[-1])
 
 
-def _wait(child: subprocess.Popen[str] | subprocess.Popen[bytes]) -> int:
+def _wait(child: subprocess.Popen[str] | subprocess.Popen[bytes], at_once: AtOnce) -> int:
     """Wait for a child; whatever ends the wait ends the child too, so none is orphaned."""
     try:
         return child.wait()
-    except BaseException:
+    except BaseException as error:
+        at_once(error)
         # At a terminal Ctrl-C reached the child already; `kill -INT` on us alone did not.
         if child.poll() is None:
             child.send_signal(signal.SIGINT)

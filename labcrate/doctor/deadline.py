@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from labcrate.process import TIMED_OUT, Result, Starter
+from labcrate.process import TIMED_OUT, AtOnce, Result, Starter
 
 
 class DeadlineStarter:
@@ -48,7 +48,14 @@ class DeadlineStarter:
             self.heard[tuple(argv)] = answer
         return answer
 
-    def attach(self, argv: Sequence[str], *, extra_env: Mapping[str, str], cwd: Path | None) -> int:
+    def attach(
+        self,
+        argv: Sequence[str],
+        *,
+        extra_env: Mapping[str, str],
+        cwd: Path | None,
+        at_once: AtOnce,
+    ) -> int:
         raise NotImplementedError("the doctor only asks")
 
     def stream(

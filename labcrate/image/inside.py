@@ -4,12 +4,14 @@ inside.py installed                   every distribution that is there
 inside.py resolve DOCKER OUT          what packages.in adds to this image, as a lock
 inside.py verify DOCKER OUT NAME ...  whether the base is unchanged, the lock is installed, and
                                       each NAME imports
-inside.py busy KERNEL ...             which of the running kernels compute right now
+inside.py work                        what ends with this container: what computes, kernels with
+                                      variables, and what was installed since it was made
 
 DOCKER is the folder with packages.in and its lock. Where there is an OUT, the answer is a file in
 it. Run isolated (python -I): the owner's files must not be imported in place of a library.
 """
 
+import http.client
 import json
 import os
 import queue
@@ -27,6 +29,11 @@ PRINTED = 4000
 """Characters of what a failed import printed that are kept, from the end."""
 ANSWER_S = 1.0
 """Seconds in which a kernel with nothing to do answers; it needs some milliseconds."""
+SERVER_S = 5.0
+"""Seconds for one answer of JupyterLab; a healthy server needs some milliseconds."""
+MADE = Path("/.dockerenv")
+"""The engine writes it as it makes the container: what is younger was not in the image."""
+SHELLS = ("sh", "bash", "dash", "zsh", "fish")
 
 
 UNREADABLE = "unreadable: "
@@ -213,11 +220,89 @@ def is_busy(kernel):
     return False
 
 
-def busy(kernels):
+def ask_server(path):
+    """What the running JupyterLab answers, by the address and the token that it wrote down itself.
+
+    .env may hold another token by now.
+    """
+    from jupyter_core.paths import jupyter_runtime_dir
+
+    notes = list(Path(jupyter_runtime_dir()).glob("jpserver-*.json"))
+    if not notes:
+        raise OSError("it has not started")
+    # Those of servers that were killed stay.
+    newest = max(notes, key=lambda note: note.stat().st_mtime)
+    server = json.loads(newest.read_text())
+    connection = http.client.HTTPConnection("127.0.0.1", server["port"], timeout=SERVER_S)
+    headers = {"Authorization": f"token {server['token']}"}
+    connection.request("GET", server["base_url"] + path, headers=headers)
+    answer = connection.getresponse()
+    if answer.status != http.client.OK:
+        raise OSError(f"it answers {answer.status}")
+    return json.loads(answer.read())
+
+
+def kernels():
+    """The notebooks, or the kernels without one, in two lists: those that compute, and the others.
+
+    A kernel that computes nothing still has the variables of its notebook.
+    """
+    paths = {
+        one["kernel"]["id"]: one["path"] for one in ask_server("api/sessions") if one.get("kernel")
+    }
+    found = {one["id"]: one["execution_state"] for one in ask_server("api/kernels")}
+    said = [one for one, state in found.items() if state == "busy"]
     with ThreadPoolExecutor() as pool:
-        return [
-            one for one, at_work in zip(kernels, pool.map(is_busy, kernels), strict=True) if at_work
-        ]
+        at_work = {one for one, busy in zip(said, pool.map(is_busy, said), strict=True) if busy}
+    names = {one: paths.get(one) or f"kernel {one[:8]}" for one in found}
+    return (
+        [name for one, name in names.items() if one in at_work],
+        [name for one, name in names.items() if one not in at_work],
+    )
+
+
+def programs():
+    """What runs in terminals, and what `docker exec` started; without shells that wait."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        parent, terminal = int(fields[1]), int(fields[4])
+        by_hand = terminal or (parent == 0 and folder.name != "1")
+        # The lab's own probes run isolated, this one among them.
+        if by_hand and words[0] and words[1:2] != ["-I"] and not is_idle_shell(words):
+            found.append(" ".join(words).strip())
+    return sorted(set(found))
+
+
+def is_idle_shell(words):
+    """Whether this is the command line of a shell that was given no command."""
+    name = words[0].rpartition("/")[2].lstrip("-")
+    flags = [word for word in words[1:] if word]
+    return name in SHELLS and all(f.startswith("-") and f != "-c" for f in flags)
+
+
+def added():
+    """name -> version of what was installed since this container was made."""
+    since = MADE.stat().st_mtime if MADE.exists() else 0
+    folders = (one for place in sys.path for one in Path(place).glob("*.dist-info"))
+    young = (one.name.removesuffix(".dist-info") for one in folders if one.stat().st_ctime > since)
+    parts = (name.rpartition("-") for name in young)
+    return {normal(name): version for name, _, version in parts}
+
+
+def work():
+    """unasked: why the kernels are not known."""
+    busy, idle, unasked = [], [], ""
+    try:
+        busy, idle = kernels()
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        unasked = str(error) or type(error).__name__
+    busy = [*busy, *programs()]
+    return {"busy": busy, "idle": idle, "packages": added(), "unasked": unasked}
 
 
 if __name__ == "__main__":
@@ -230,7 +315,7 @@ if __name__ == "__main__":
         case ["verify", docker, out, *names]:
             answer = verify(Path(docker), names)
             (Path(out) / "answer.json").write_text(json.dumps(answer))
-        case ["busy", *kernels]:
-            print(json.dumps(busy(kernels)))
+        case ["work"]:
+            print(json.dumps(work()))
         case _:
             sys.exit(__doc__)

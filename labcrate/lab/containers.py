@@ -17,7 +17,8 @@ class Container:
 
     out_of_memory: the kernel ended a process of it since it started, or the whole of it.
     gpu: the overlay and the devices that it was started with. status: as `docker ps` words it.
-    own: made by Compose as a service. lab: the lab that its label names; "" for an owner's service.
+    own: made by Compose as a service. run: its name, where it was made for one command instead, and
+    command: that one, quoted. lab: the lab that its label names; "" for an owner's service.
     logs and inside: what the doctor read of it.
     """
 
@@ -39,6 +40,8 @@ class Container:
     folder: str = ""
     image_id: str = ""
     own: bool = False
+    run: str = ""
+    command: str = ""
     lab: str = ""
     ports: tuple[int, ...] = ()
     logs: str = ""
@@ -59,6 +62,9 @@ COLUMNS = (
     labels.column(labels.COMPOSE_FOLDER),
     labels.column(labels.ONEOFF),
     labels.column(labels.PROJECT),
+    "{{.State}}",
+    labels.column(labels.RUN),
+    "{{.Command}}",
 )
 LIST = ("docker", "ps", "--all", "--no-trunc", "--format", "\t".join(COLUMNS))
 
@@ -77,7 +83,7 @@ class Unanswered(Exception):
 
 
 def _listed(row: Sequence[str]) -> Container:
-    ident, name, status, ports, project, service, folder, oneoff, lab = row
+    ident, name, status, ports, project, service, folder, oneoff, lab, state, run, command = row
     return Container(
         id=ident,
         name=name,
@@ -88,6 +94,10 @@ def _listed(row: Sequence[str]) -> Container:
         folder=folder,
         own=oneoff == "False",
         lab=lab,
+        state=state,
+        # `docker compose run`, typed by hand, gives its container no name but the engine's.
+        run=(run or name) if oneoff == "True" else "",
+        command=command,
     )
 
 
@@ -137,6 +147,11 @@ def inspected(row: Mapping[str, Any], listed: Container | None = None) -> Contai
 def of_project(listed: Sequence[Container], project: str) -> tuple[Container, ...]:
     """The containers that Compose made for a lab; see labels.ONEOFF."""
     return tuple(one for one in listed if one.own and one.project == project)
+
+
+def runs_of(listed: Sequence[Container], project: str) -> tuple[Container, ...]:
+    """A lab's containers that each run one command, those that ended too; see labels.ONEOFF."""
+    return tuple(one for one in listed if one.run and one.project == project)
 
 
 def read_containers(project: str) -> dict[str, Container]:

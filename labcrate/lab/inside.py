@@ -19,6 +19,12 @@ def ask_lab(lab: Lab, *question: str) -> process.Result:
     return process.ask(command, stdin=_script(), timeout_s=ANSWER_S, cwd=lab.clone.root)
 
 
+def ask_container(ident: str, *question: str) -> process.Result:
+    """The same of one container, by its id, whatever lab it is of."""
+    command = ("docker", "exec", "--interactive", ident, *PYTHON, *question)
+    return process.ask(command, stdin=_script(), timeout_s=ANSWER_S)
+
+
 def ask_image(lab: Lab, *question: str) -> process.Result:
     """The same in a container of its own, of the lab's image."""
     run = ("docker", "run", "--rm", "--interactive", "--init", "--network", "none", lab.image())

@@ -57,4 +57,5 @@ VERBS = {
     "help": showing.help_,
     "shell": running.shell,
     "run": running.run,
+    "wait": running.wait,
 }

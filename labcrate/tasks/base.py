@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
@@ -17,9 +18,10 @@ from labcrate.clone.identity import refuse_copy, settle
 from labcrate.clone.lock import locked
 from labcrate.clone.place import Clone, find_clone
 from labcrate.clone.settings import Settings, load
-from labcrate.engine.engine import Engine, find_engine, require_engine
+from labcrate.engine.engine import Engine, find_engine, refusal, require_engine
 from labcrate.errors import Code, LabError
 from labcrate.lab.compose import Lab
+from labcrate.lab.containers import Container, Unanswered, list_containers
 from labcrate.lab.snapshot import Snapshot, take_snapshot
 from labcrate.packages.candidate import recover_packages
 from labcrate.tasks.words import NOTHING, LabTask, Takes
@@ -50,10 +52,11 @@ def lab_task(takes: Takes = NOTHING, /, **flags: str) -> Callable[[Body], Any]:
                 raise Exit(
                     "interrupted; the same command can be run again", code=Code.INTERRUPTED
                 ) from None
-            except process.Terminated:
-                raise Exit(
-                    "terminated; the same command can be run again", code=Code.TERMINATED
-                ) from None
+            except process.Terminated as error:
+                hung = error.signum == signal.SIGHUP
+                word = "the terminal went away" if hung else "terminated"
+                code = Code.HUNG_UP if hung else Code.TERMINATED
+                raise Exit(f"{word}; the same command can be run again", code=code) from None
 
         made = task(klass=LabTask, help=flags, positional=(), iterable=takes.lists)(wrapped)
         made.takes = takes
@@ -138,6 +141,14 @@ def alone(what: str) -> Iterator[Settings]:
         with if_there_is_room() if what in ("down", "clean") else nullcontext():
             recover_packages(Lab(settings=settings))
         yield settings
+
+
+def all_containers() -> tuple[Container, ...]:
+    """Every container of the engine; its refusal is an error of its own."""
+    try:
+        return list_containers()
+    except Unanswered as error:
+        raise refusal(str(error)) from None
 
 
 def require_up(snapshot: Snapshot) -> None:

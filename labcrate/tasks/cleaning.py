@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from invoke import Context
 from rich.filesize import decimal
@@ -11,10 +12,13 @@ from labcrate import output, process
 from labcrate.clean.another import refuse_living_lab
 from labcrate.clean.removal import Wish, plan_removal, remove_things
 from labcrate.clean.survey import Lot, Thing, engine_bytes, other_clones, survey
+from labcrate.clone.settings import Settings
 from labcrate.engine.engine import find_engine, require_engine
 from labcrate.errors import Code, LabError
 from labcrate.lab.compose import Lab, resolve_model
-from labcrate.tasks.base import agreed, alone, lab_task
+from labcrate.lab.work import lab_work
+from labcrate.tasks.base import agreed, all_containers, alone, lab_task
+from labcrate.tasks.sparing import refuse_busy, tell_work
 
 
 @lab_task(
@@ -23,6 +27,7 @@ from labcrate.tasks.base import agreed, alone, lab_task
     volumes="the home volume (model caches, JupyterLab's own settings), too",
     all_="all of it",
     lab="another lab's things instead: one whose clone was deleted, or an earlier name of yours",
+    force="also what is at work: kernels that compute, programs, runs",
     dry_run="show the plan and stop",
     yes="do not ask",
 )
@@ -33,6 +38,7 @@ def clean(
     volumes: bool = False,
     all_: bool = False,
     lab: str = "",
+    force: bool = False,
     dry_run: bool = False,
     yes: bool = False,
 ) -> None:
@@ -49,14 +55,24 @@ def clean(
         show_plan(lot, before, plan, wish)
         if dry_run or not plan:
             return
-        again = f"invoke clean --lab {lab} --yes" if lab else "invoke clean --yes"
-        refusal = LabError("nothing was removed, because nobody agreed", fix=again, code=Code.CLEAN)
+        again = f"invoke clean --lab {lab}" if lab else "invoke clean"
+        tell_losses(settings, lot.project, again, force)
+        refusal = LabError(
+            "nothing was removed, because nobody agreed", fix=f"{again} --yes", code=Code.CLEAN
+        )
         if not agreed(yes, f"Remove these {len(plan)} things?", "Nothing was removed.", refusal):
             return
         held = engine_bytes(engine)
         failures = remove_things(settings.clone, plan)
         if not process.is_dry():
             report_clean(lot, plan, held - engine_bytes(engine), failures)
+
+
+def tell_losses(settings: Settings, project: str, again: str, force: bool) -> None:
+    """Say what ends with the lab's containers; an error where something in them computes."""
+    work = lab_work(Lab(settings=replace(settings, project=project)), all_containers())
+    refuse_busy(work, f"`clean` would stop {project}", f"{again} --force", force)
+    tell_work(work, f"the containers of {project} go")
 
 
 def show_plan(lot: Lot, before: Sequence[Thing], plan: Sequence[Thing], wish: Wish) -> None:

@@ -1,4 +1,4 @@
-"""shell and run: commands of the user's own, in the lab."""
+"""shell, run, wait: commands of the user's own, in the lab."""
 
 from __future__ import annotations
 
@@ -6,15 +6,27 @@ from collections.abc import Sequence
 
 from invoke import Context
 
-from labcrate import output
+from labcrate import output, process
 from labcrate.clone.fresh import ensure_folders
+from labcrate.clone.settings import Settings
 from labcrate.errors import Code, LabError
 from labcrate.gpu.decide import as_started, decide
 from labcrate.lab.compose import JUPYTER, Lab
+from labcrate.lab.containers import Container, runs_of
+from labcrate.lab.runs import (
+    choose_name,
+    end_run,
+    exit_code_of,
+    find_run,
+    run_attached,
+    start_detached,
+)
 from labcrate.tasks.base import (
+    all_containers,
     alone,
     finish,
     lab_task,
+    load_settings,
     read_lab,
     read_lab_and_engine,
     require_up,
@@ -39,27 +51,72 @@ def shell(c: Context, service: Sequence[str] = ()) -> None:  # noqa: ARG001
 @lab_task(
     Takes(words="command", rest=True),
     command="all that follows; `run -- COMMAND` where a flag of it is one of this task's, too",
+    detach="go on when this terminal is gone; `invoke status` lists it",
+    name="what the run is called; a random name by default",
+    remove="end the run of this name and remove it, instead",
 )
-def run(c: Context, command: Sequence[str] = ()) -> None:  # noqa: ARG001
+def run(
+    c: Context,  # noqa: ARG001
+    command: Sequence[str] = (),
+    detach: bool = False,
+    name: str = "",
+    remove: str = "",
+) -> None:
     """Run in the lab's image: invoke run python train.py"""
+    if remove:
+        remove_run(remove)
+        return
     if not command:
         raise LabError(
             "there is no command to run", fix="invoke run python train.py", code=Code.SETTINGS
         )
-    run_flags = ("run", "--rm", "--no-deps", *terminal_flags(), JUPYTER)
-    finish(lab_to_run().attach(*run_flags, *command))
-
-
-def lab_to_run() -> Lab:
-    """The running lab with the GPU that it has; where none runs, what `up` would start."""
     with alone("run") as settings:
-        engine, snapshot = read_lab_and_engine(settings)
-        ensure_folders(settings, quiet=True)
-        if snapshot.jupyter:
-            lab, why = as_started(snapshot), "the image has it"
-        else:
-            decision = decide(snapshot, engine)
-            output.row("gpu", decision.choice.line)
-            lab, why = decision.lab, decision.build.reason
-        build_stale(lab, snapshot, why)
-        return lab
+        # The name is the run's from here on: a detached one is there before the lock is given up.
+        lab, runs = lab_to_run(settings)
+        chosen = choose_name(name, runs)
+        if detach:
+            start_detached(lab, chosen, command)
+            tell_run(chosen)
+            return
+    finish(run_attached(lab, chosen, terminal_flags(), command))
+
+
+def lab_to_run(settings: Settings) -> tuple[Lab, tuple[Container, ...]]:
+    """The running lab with the GPU that it has, or what `up` would start; and the runs it has."""
+    engine, snapshot = read_lab_and_engine(settings)
+    ensure_folders(settings, quiet=True)
+    if snapshot.jupyter:
+        lab, why = as_started(snapshot), "the image has it"
+    else:
+        decision = decide(snapshot, engine)
+        output.row("gpu", decision.choice.line)
+        lab, why = decision.lab, decision.build.reason
+    build_stale(lab, snapshot, why)
+    return lab, runs_of(snapshot.everyone, lab.project)
+
+
+def tell_run(name: str) -> None:
+    """What can be done with a run that was started."""
+    if process.is_dry():
+        return
+    output.setup_row("run", name)
+    output.setup_row("its output", f"invoke logs --run {name} --follow")
+    output.setup_row("its exit code", f"invoke wait {name}")
+    output.setup_row("end it", f"invoke run --remove {name}")
+
+
+def remove_run(name: str) -> None:
+    with alone("run") as settings:
+        one = find_run(all_containers(), settings.project, name)
+        end_run(settings.project, one.run)
+        if not process.is_dry():
+            output.say(f"The run {name} is gone.")
+
+
+@lab_task(name="the run's")
+def wait(c: Context, name: str) -> None:  # noqa: ARG001
+    """Wait for a run to end, and end with its exit code."""
+    project = load_settings().project
+    code = exit_code_of(find_run(all_containers(), project, name))
+    output.say(f"The run {name} ended with exit code {code}.")
+    finish(code)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 import webbrowser
@@ -20,7 +21,9 @@ from labcrate.errors import Code
 from labcrate.gpu.decide import as_started, running_choice
 from labcrate.gpu.unused import unused_now
 from labcrate.lab.compose import JUPYTER, links
+from labcrate.lab.containers import Container, runs_of
 from labcrate.lab.notices import notices
+from labcrate.lab.runs import find_run, since
 from labcrate.lab.snapshot import Snapshot
 from labcrate.tasks.base import finish, lab_task, read_lab, require_up
 from labcrate.tasks.words import Takes
@@ -34,6 +37,7 @@ def status(c: Context, json_: bool = False) -> None:  # noqa: ARG001
     choice = running_choice(snapshot)
     devices = list(choice.devices) if choice else []
     unused = unused_now(snapshot)
+    runs = runs_of(snapshot.everyone, snapshot.lab.project)
     told = notices(snapshot.containers.values())
     stale = snapshot.stale()
     if json_:
@@ -41,6 +45,7 @@ def status(c: Context, json_: bool = False) -> None:  # noqa: ARG001
             "project": snapshot.lab.project,
             "stale": bool(stale),
             "services": services,
+            "runs": {one.run: run_row(one) for one in runs},
             "notices": told,
             "gpu": devices,
             "gpu_unused": unused,
@@ -54,6 +59,9 @@ def status(c: Context, json_: bool = False) -> None:  # noqa: ARG001
         for name, row in services.items()
     ]
     output.table(headings, rows, title=snapshot.lab.project, whole=("address",))
+    if runs:
+        told_runs = [(one.run, since(one), one.command.strip('"')) for one in runs]
+        output.table(("run", "since", "command"), told_runs, title="runs", whole=("run",))
     if devices:
         output.say(f"JupyterLab has the GPU: {', '.join(devices)}")
     if stale:
@@ -75,6 +83,17 @@ def service_rows(snapshot: Snapshot) -> dict[str, dict[str, str]]:
             "url": addresses.get(name, ""),
         }
     return rows
+
+
+def run_row(one: Container) -> dict[str, str | int | None]:
+    """A run for programs. exit_code: None while it runs."""
+    ended = re.match(r"Exited \((\d+)\)", one.status)
+    return {
+        "state": one.state,
+        "status": since(one),
+        "exit_code": int(ended[1]) if ended else None,
+        "command": one.command.strip('"'),
+    }
 
 
 def show_notices(told: Sequence[str]) -> None:
@@ -138,13 +157,23 @@ def open_(c: Context) -> None:  # noqa: ARG001
 @lab_task(
     Takes(words="service"),
     service="one or more of the services; default: all",
+    run="a run instead, by its name",
     follow="as they come",
 )
-def logs(c: Context, service: Sequence[str] = (), follow: bool = False) -> None:  # noqa: ARG001
-    """Show the services' logs."""
+def logs(
+    c: Context,  # noqa: ARG001
+    service: Sequence[str] = (),
+    run: str = "",
+    follow: bool = False,
+) -> None:
+    """Show the services' logs, or what a run prints."""
     snapshot = read_lab()
-    names = [snapshot.model.require_service(name) for name in service]
     options = ["--follow"] if follow else []
+    if run:
+        one = find_run(snapshot.everyone, snapshot.lab.project, run)
+        finish(process.attach(("docker", "logs", *options, one.name)))
+        return
+    names = [snapshot.model.require_service(name) for name in service]
     finish(as_started(snapshot).attach("logs", *options, *names))
 
 

@@ -23,7 +23,7 @@ from labcrate.gpu.toolkit import ensure_toolkit
 from labcrate.lab.built import drop_superseded
 from labcrate.lab.compose import JUPYTER, Lab, links
 from labcrate.lab.images import build_images, provide_parts
-from labcrate.lab.jupyter import busy_kernels, token_opens
+from labcrate.lab.jupyter import token_opens
 from labcrate.lab.lifecycle import (
     last_logs,
     look_again,
@@ -34,9 +34,11 @@ from labcrate.lab.lifecycle import (
 from labcrate.lab.notices import notices, unhealthy, watch
 from labcrate.lab.own_ports import settle_ports
 from labcrate.lab.snapshot import Snapshot
+from labcrate.lab.work import jupyter_work, lab_work
 from labcrate.smoke.prove import prove_quickly
-from labcrate.tasks.base import alone, asker, lab_task, read_lab_and_engine
+from labcrate.tasks.base import all_containers, alone, asker, lab_task, read_lab_and_engine
 from labcrate.tasks.showing import report_links, show_notices, show_unused, warn_of_others
+from labcrate.tasks.sparing import may_end
 
 
 @lab_task(yes="do not ask before installing or building")
@@ -79,7 +81,7 @@ def build(c: Context) -> None:  # noqa: ARG001
 @lab_task(
     no_build="start with the images as they are",
     gpu="auto (one where the engine offers it), on (or fail), off; wins over GPU= in .env",
-    force="replace running services although kernels are busy",
+    force="replace JupyterLab whatever runs in it",
 )
 def up(
     c: Context,  # noqa: ARG001
@@ -96,8 +98,10 @@ def up(
         show_unused(decision.unused)
         ensure_folders(settings, quiet=True)
         built = not no_build and build_stale(decision.lab, snapshot, decision.build.reason)
-        tell_recreated(decision.lab, snapshot, force)
-        decision, snapshot = start_proven(decision, snapshot)
+        if not may_recreate(decision.lab, snapshot, force):
+            output.say("Nothing was replaced; the lab runs as before.")
+            return
+        decision, snapshot = start_proven(decision, snapshot, force)
         if built:
             drop_superseded(decision.lab)
     announce(decision, snapshot)
@@ -117,26 +121,26 @@ def build_stale(lab: Lab, snapshot: Snapshot, why: str) -> bool:
     return True
 
 
-def tell_recreated(lab: Lab, snapshot: Snapshot, force: bool) -> None:
-    """Say which running services `up` will replace, and spare kernels that compute."""
+def may_recreate(lab: Lab, snapshot: Snapshot, force: bool) -> bool:
+    """Say which running services `up` will replace; whether what JupyterLab holds may go."""
     names = services_to_recreate(lab, snapshot)
-    if not names:
-        return
-    busy = busy_kernels(snapshot) if JUPYTER in names else []
-    if busy and not force:
-        raise LabError(
-            f"`up` would replace {' and '.join(names)}, and kernels are busy: {', '.join(busy)}",
-            fix="wait for them, or lose what they compute: invoke up --force",
-            code=Code.BUSY,
-        )
-    output.say(f"Replacing {' and '.join(names)}: the image or the settings changed.")
+    if JUPYTER in names and not may_replace_jupyter(lab, snapshot, force):
+        return False
+    if names:
+        output.say(f"Replacing {' and '.join(names)}: the image or the settings changed.")
+    return True
 
 
-def start_proven(decision: Decision, before: Snapshot) -> tuple[Decision, Snapshot]:
+def may_replace_jupyter(lab: Lab, snapshot: Snapshot, force: bool) -> bool:
+    doing, again = "`up` would replace JupyterLab", "invoke up --force"
+    return may_end(jupyter_work(lab, snapshot.jupyter), doing=doing, again=again, force=force)
+
+
+def start_proven(decision: Decision, before: Snapshot, force: bool) -> tuple[Decision, Snapshot]:
     """Up, and with a GPU sure that it computes; `auto` goes on without it, and says so."""
     lab = decision.lab
     try:
-        after = start(lab, before)
+        after = start(lab, before, force)
         if lab.overlays:
             require_proof(decision, after)
     except LabError as error:
@@ -144,7 +148,7 @@ def start_proven(decision: Decision, before: Snapshot) -> tuple[Decision, Snapsh
         if decision.mode == "on" or not broken:
             raise
         output.say(f"{error.problem}\nThe lab goes on on the CPU.")
-        after = start(replace(lab, overlays=()), before)
+        after = start(replace(lab, overlays=()), before, force)
         remember_proof(lab.clone, container_id(after), decision.stamp, error.problem)
         return decision.without_gpu(error.problem, error.fix), after
     return decision, after
@@ -170,7 +174,7 @@ def container_id(snapshot: Snapshot) -> str:
     return snapshot.jupyter.id if snapshot.jupyter else ""
 
 
-def start(lab: Lab, before: Snapshot) -> Snapshot:
+def start(lab: Lab, before: Snapshot, force: bool) -> Snapshot:
     """Up, and sure that the token in .env is the one that opens the door."""
     started = time.monotonic()
     done = start_services(lab)
@@ -184,11 +188,13 @@ def start(lab: Lab, before: Snapshot) -> Snapshot:
         output.seconds("up", time.monotonic() - started)
     elif token_opens(after):
         output.seconds("already up; nothing was touched", time.monotonic() - started)
-    else:
+    elif may_replace_jupyter(lab, after, force):
         # Compose does not compare the content of secrets.
         output.say("The token in .env changed: JupyterLab is restarted.")
         lab.attach("up", "--detach", "--wait", "--no-build", "--force-recreate", JUPYTER)
         after = look_again(before)
+    else:
+        output.say("Nothing was replaced; JupyterLab keeps the token that it was started with.")
     return after
 
 
@@ -215,9 +221,15 @@ def announce(decision: Decision, snapshot: Snapshot) -> None:
     show_unused(decision.unused)
 
 
-@lab_task()
-def down(c: Context) -> None:  # noqa: ARG001
-    """Stop the lab; your files, .env and caches stay."""
+@lab_task(force="stop it whatever runs in it")
+def down(c: Context, force: bool = False) -> None:  # noqa: ARG001
+    """Stop the lab and its runs; your files, .env and caches stay."""
     with alone("down") as settings:
         require_engine(find_engine())
-        stop_services(Lab(settings=settings))
+        lab = Lab(settings=settings)
+        work = lab_work(lab, all_containers())
+        doing = f"`down` would stop {lab.project}"
+        if may_end(work, doing=doing, again="invoke down --force", force=force):
+            stop_services(lab)
+        else:
+            output.say("Nothing was stopped.")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from labcrate.process import Result
+from labcrate.process import AtOnce, Result
 
 
 @dataclass
@@ -82,6 +82,7 @@ class Double:
         *,
         extra_env: Mapping[str, str],  # noqa: ARG002
         cwd: Path | None,  # noqa: ARG002
+        at_once: AtOnce,  # noqa: ARG002 - nothing ends the wait for an answer
     ) -> int:
         return self._answer(argv).returncode
 

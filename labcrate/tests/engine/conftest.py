@@ -60,7 +60,7 @@ def make_lab(folder: Path) -> Lab:
 
 
 def remove_lab(lab: Lab) -> None:
-    lab.invoke("clean", "--all", "--yes", check=False)
+    lab.invoke("clean", "--all", "--yes", "--force", check=False)
 
 
 @pytest.fixture(scope="session")

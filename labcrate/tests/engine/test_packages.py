@@ -127,7 +127,7 @@ def test_the_next_up_says_what_it_replaces_and_spares_busy_kernels(up_lab: Lab) 
     before = up_lab.container()
     done = up_lab.invoke("up", check=False)
     assert done.returncode == Code.BUSY, said(done)
-    assert "kernels are busy" in said(done)
+    assert f"this is at work: kernel {kernel.ident[:8]}" in said(done)
     assert "invoke up --force" in said(done)
     assert up_lab.container() == before
     done = up_lab.invoke("up", "--force")

@@ -91,6 +91,7 @@ def listed(
     name = f"{project}-jupyter-1"
     parts = [ident, name, "Up", ports, project, "jupyter", folder, oneoff]
     parts.append(project if lab is None else lab)
+    parts += ["running", "", '"jupyter lab"']
     return "\t".join(parts) + "\n"
 
 

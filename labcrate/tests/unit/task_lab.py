@@ -37,13 +37,16 @@ INFO: dict[str, Any] = {
     "Runtimes": {"runc": {"path": "runc"}},
 }
 
+NO_WORK: dict[str, Any] = {"busy": [], "idle": [], "packages": {}, "unasked": ""}
+
 
 @dataclass
 class TaskLab:
     """What the engine says, made anew at each question.
 
     containers: service -> what differs from a healthy container; a service without an entry has
-    none. built: service -> the inputs of its image; others are up to date.
+    none. runs: name -> what differs from one that works. work: what JupyterLab's container says
+    is at work in it. built: service -> the inputs of its image; others are up to date.
     """
 
     clone: Clone
@@ -53,6 +56,8 @@ class TaskLab:
     containers: dict[str, dict[str, Any]] = field(
         default_factory=lambda: {name: {} for name in ("jupyter", "tensorboard", "mlflow")}
     )
+    runs: dict[str, dict[str, str]] = field(default_factory=dict)
+    work: dict[str, Any] = field(default_factory=lambda: dict(NO_WORK))
     built: dict[str, str] = field(default_factory=dict)
     absent: set[str] = field(default_factory=set)
     backend: str = "auto"
@@ -71,6 +76,7 @@ class TaskLab:
             ("docker", "compose", "--dry-run", "up"): lambda: "",
             ("docker", "compose", "up", "--wait"): lambda: "",
             ("pip", "config", "list"): lambda: "",
+            ("docker", "exec", "work"): lambda: self.work,
         }
         for words, told in answers.items():
             self.answer(*words, told=told)
@@ -113,12 +119,21 @@ class TaskLab:
         return [{"host_ip": "127.0.0.1", "published": str(self.ports[name])}]
 
     def listing(self) -> str:
-        return "".join(self.line(name) + "\n" for name in self.containers)
+        lines = [self.line(name) for name in self.containers]
+        lines += [self.run_line(name, told) for name, told in self.runs.items()]
+        return "".join(line + "\n" for line in lines)
 
     def line(self, name: str) -> str:
         ports = f"127.0.0.1:{self.ports[name]}->1/tcp"
         row = [f"id-{name}", f"{PROJECT}-{name}-1", "Up 2 hours", ports]
-        return "\t".join([*row, PROJECT, name, "", "False", ""])
+        state = self.containers[name].get("state", "running")
+        return "\t".join([*row, PROJECT, name, "", "False", "", state, "", ""])
+
+    def run_line(self, name: str, told: dict[str, str]) -> str:
+        """A run as the engine lists it. told: what differs from one that works."""
+        status, state = told.get("status", "Up 2 hours"), told.get("state", "running")
+        row = [f"id-{name}", f"{PROJECT}.{name}", status, ""]
+        return "\t".join([*row, PROJECT, "jupyter", "", "True", "", state, name, '"python x.py"'])
 
     def inspections(self) -> list[dict[str, Any]]:
         return [self.inspection(name, told) for name, told in self.containers.items()]

@@ -19,6 +19,7 @@ from labcrate.lab.containers import (
     of_project,
     published,
     read_containers,
+    runs_of,
 )
 
 ROW: dict[str, Any] = {
@@ -46,15 +47,19 @@ ROW: dict[str, Any] = {
 }
 
 
-def line(ident: str, name: str, *, project: str = "", oneoff: str = "", ports: str = "") -> str:
-    return "\t".join([ident, name, "Up 2 hours", ports, project, "jupyter", "/x", oneoff, ""])
+def line(
+    ident: str, name: str, *, project: str = "", oneoff: str = "", ports: str = "", run: str = ""
+) -> str:
+    row = [ident, name, "Up 2 hours", ports, project, "jupyter", "/x", oneoff, ""]
+    return "\t".join([*row, "running", run, '"python train.py"'])
 
 
 LISTED = "\n".join(
     [
         line("c1", "lab-x-jupyter-1", project="lab-x", oneoff="False"),
         line("c2", "lab-x-jupyter-run-1", project="lab-x", oneoff="True"),
-        line("c3", "by-hand", ports="127.0.0.1:8888->8888/tcp"),
+        line("c3", "by-hand", ports="127.0.0.1:8888->8888/tcp", run="inherited"),
+        line("c4", "lab-x.train", project="lab-x", oneoff="True", run="train"),
         "half a line",
     ]
 )
@@ -63,11 +68,20 @@ LISTED = "\n".join(
 def test_every_container_comes_of_one_question(double: Double) -> None:
     double.expect("docker", "ps", "--all", stdout=LISTED)
     found = list_containers()
-    assert [one.id for one in found] == ["c1", "c2", "c3"]
-    assert (found[0].status, found[0].folder, found[0].is_running) == ("Up 2 hours", "/x", False)
-    assert [one.own for one in found] == [True, False, False]
+    assert [one.id for one in found] == ["c1", "c2", "c3", "c4"]
+    assert (found[0].status, found[0].folder, found[0].is_running) == ("Up 2 hours", "/x", True)
+    assert [one.own for one in found] == [True, False, False, False]
     assert [one.id for one in of_project(found, "lab-x")] == ["c1"]
     assert of_project(found, "lab-y") == ()
+
+
+def test_a_labs_runs_are_those_that_compose_made_for_it(double: Double) -> None:
+    """By name where they have one; a container made by hand is none, whatever its labels say."""
+    double.expect("docker", "ps", "--all", stdout=LISTED)
+    found = runs_of(list_containers(), "lab-x")
+    assert [(one.id, one.run) for one in found] == [("c2", "lab-x-jupyter-run-1"), ("c4", "train")]
+    assert (found[1].state, found[1].command) == ("running", '"python train.py"')
+    assert runs_of(list_containers(), "lab-y") == ()
 
 
 def test_no_answer_is_not_an_empty_list(double: Double) -> None:

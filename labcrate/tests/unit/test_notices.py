@@ -79,7 +79,9 @@ def test_known_words_of_the_engine_get_their_own_fix() -> None:
 
 
 def answers(double: Double, *rows: dict[str, Any]) -> None:
-    line = "\t".join(["c1", "lab-x-jupyter-1", "Up", "", "lab-x", "jupyter", "/x", "False", ""])
+    line = "\t".join(
+        ["c1", "lab-x-jupyter-1", "Up", "", "lab-x", "jupyter", "/x", "False", *("",) * 4]
+    )
     double.expect("docker", "ps", stdout=line + "\n")
     for row in reversed(rows):
         double.expect("docker", "container", "inspect", stdout=json.dumps([row]))

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import sys
+from collections.abc import Callable
+
 import pytest
 from rich.text import Text
 
@@ -21,3 +26,22 @@ def test_rows_are_aligned(capsys: pytest.CaptureFixture[str]) -> None:
 def test_nothing_in_a_cell_is_read_as_markup(capsys: pytest.CaptureFixture[str]) -> None:
     output.table(("a", "b"), [("[red]x[/red]", Text("y", style="red"))], title="t", numbers=True)
     assert "[red]x[/red]" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("say", [output.say, output.say_error])
+def test_a_terminal_that_went_away_stops_nobody(
+    monkeypatch: pytest.MonkeyPatch, say: Callable[[str], None]
+) -> None:
+    """What is put back after SIGHUP talks, too. Another error is one."""
+
+    class Gone(io.StringIO):
+        def write(self, _: str) -> int:
+            raise OSError(number, "no")
+
+    monkeypatch.setattr(sys, "stdout", Gone())
+    monkeypatch.setattr(sys, "stderr", Gone())
+    number = errno.EIO
+    say("x")
+    number = errno.ENOSPC
+    with pytest.raises(OSError, match="no"):
+        say("x")

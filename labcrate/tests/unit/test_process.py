@@ -174,7 +174,7 @@ def test_a_starter_is_in_force_for_its_block_alone(double: Double) -> None:
     assert process.current_starter() is double
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupt_ends_the_child_too(sent: signal.Signals) -> None:
     code = (
         "from labcrate import process\n"
@@ -183,7 +183,7 @@ def test_an_interrupt_ends_the_child_too(sent: signal.Signals) -> None:
         "    with process.terminable():\n"
         "        process.attach((sys.executable, '-c', 'import os, time; "
         "print(os.getpid(), flush=True); time.sleep(60)'), quiet=True)\n"
-        "except process.Terminated: sys.exit(143)\n"
+        "except process.Terminated as error: sys.exit(128 + error.signum)\n"
         "except KeyboardInterrupt: sys.exit(130)\n"
     )
     # Not ignored, as it is in the background of a shell: children inherit that.
@@ -192,10 +192,96 @@ def test_an_interrupt_ends_the_child_too(sent: signal.Signals) -> None:
     assert parent.stdout is not None
     child = int(parent.stdout.readline())
     parent.send_signal(sent)
-    assert parent.wait(10) == {signal.SIGINT: 130, signal.SIGTERM: 143}[sent]
+    assert parent.wait(10) == 128 + sent
     parent.stdout.close()
     with pytest.raises(ProcessLookupError):
         os.kill(child, 0)
+
+
+@pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGHUP])
+def test_a_second_signal_does_not_cut_short_what_the_first_began(first: signal.Signals) -> None:
+    done = []
+
+    def task() -> None:
+        try:
+            os.kill(os.getpid(), first)
+        finally:
+            for again in (signal.SIGHUP, signal.SIGTERM):
+                os.kill(os.getpid(), again)
+            done.append("put back")
+
+    with process.terminable(), pytest.raises(process.Terminated) as caught:
+        task()
+    assert (done, caught.value.signum) == (["put back"], first)
+
+
+def test_nohup_is_heeded() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with process.terminable():
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+LOUD = """
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+print("ready", flush=True)
+until = time.monotonic() + 1
+while time.monotonic() < until: print("x" * 200)
+"""
+
+
+def test_ctrl_c_while_a_command_talks_fast_is_one_clean_line() -> None:
+    """The command ends in its own time, and nothing more of it is shown meanwhile."""
+    code = (
+        "import sys\n"
+        "from labcrate import process\n"
+        f"try: process.stream((sys.executable, '-c', {LOUD!r}), quiet=True)\n"
+        "except KeyboardInterrupt: print('interrupted', flush=True)\n"
+    )
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    task = subprocess.Popen(
+        [PYTHON, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert task.stdout is not None
+    assert task.stdout.readline() == "ready\n"
+    task.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    # What was shown before Ctrl-C is still in the pipe; afterwards nothing comes.
+    rest, errors = task.communicate(timeout=20)
+    assert rest.splitlines()[-1] == "interrupted"
+    assert len(rest) < 200_000
+    assert errors == ""
+
+
+def test_what_is_to_be_done_at_once_comes_before_the_command_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A command that does not heed Ctrl-C may wait for it."""
+    monkeypatch.setattr(starter_room, "GRACE_S", 5)
+    seen: list[BaseException] = []
+    code = "import os, signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); time.sleep(60)"
+    children: list[subprocess.Popen[bytes]] = []
+
+    def wait(child: subprocess.Popen[bytes], *_: object, **__: object) -> int:
+        if not children:
+            children.append(child)
+            raise process.Terminated
+        return real(child, *_, **__)  # type: ignore[arg-type]
+
+    def at_once(error: BaseException) -> None:
+        seen.append(error)
+        children[0].terminate()
+
+    real = subprocess.Popen.wait
+    monkeypatch.setattr(subprocess.Popen, "wait", wait)
+    with pytest.raises(process.Terminated) as caught:
+        process.attach((PYTHON, "-S", "-c", code), quiet=True, at_once=at_once)
+    assert seen == [caught.value]
+    assert children[0].returncode == -signal.SIGTERM
 
 
 @pytest.mark.parametrize(

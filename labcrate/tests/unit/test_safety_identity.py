@@ -178,6 +178,7 @@ TYPED: dict[str, dict[str, Any]] = {
     "add-package": {"packages": "einops"},
     "remove-package": {"packages": "einops"},
     "run": {"command": ("true",)},
+    "wait": {"name": "train"},
 }
 
 

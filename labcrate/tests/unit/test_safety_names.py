@@ -92,7 +92,8 @@ def test_name_and_files_are_both_said_where_both_differ(
 
 def row(folder: Path | str, *, project: str = "lab-old-1", lab: str = "lab-old-1") -> str:
     """A container's line in the answer of `docker ps`."""
-    return "\t".join(["c9", "x-1", "Up", "", project, "jupyter", str(folder), "False", lab]) + "\n"
+    told = ["c9", "x-1", "Up", "", project, "jupyter", str(folder), "False", lab, "", "", ""]
+    return "\t".join(told) + "\n"
 
 
 @pytest.fixture

@@ -41,7 +41,7 @@ INSPECTED = {
         }
     },
 }
-LINE = "\t".join(["c1", "one", "Up", "", "lab-test-1", "jupyter", "/x", "False", ""])
+LINE = "\t".join(["c1", "one", "Up", "", "lab-test-1", "jupyter", "/x", "False", *("",) * 4])
 
 
 def answers(double: Double, backend: str = "cu126") -> None:

@@ -34,6 +34,7 @@ def raising(error: BaseException) -> Any:
         (LabError("wrong", fix="right", code=Code.FOLDER), Code.FOLDER, "  fix: right"),
         (KeyboardInterrupt(), Code.INTERRUPTED, "interrupted"),
         (process.Terminated(), Code.TERMINATED, "terminated"),
+        (process.Terminated(signal.SIGHUP), Code.HUNG_UP, "the terminal went away"),
     ],
 )
 def test_a_failure_ends_in_one_message_and_a_code(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -129,6 +130,51 @@ def test_a_yes_is_a_yes(engine: TaskLab, monkeypatch: pytest.MonkeyPatch) -> Non
     answers(monkeypatch, "y")
     clean(context())
     assert removals(engine) == ["container", "network"]
+
+
+@pytest.mark.parametrize("what", ["kernel", "run"])
+def test_what_computes_is_spared_also_with_yes(engine: TaskLab, what: str) -> None:
+    if what == "run":
+        engine.runs = {"train": {}}
+    else:
+        engine.work["busy"] = ["train.ipynb"]
+    lines = engine.listing()
+    engine.double.expect("docker", "ps", "--no-trunc", stdout=lines)
+    code, message = failed(clean, all_=True, yes=True)
+    assert (code, "train" in message, "invoke clean --force" in message) == (Code.BUSY, True, True)
+    assert removals(engine) == []
+    clean(context(), yes=True, force=True)
+    assert removals(engine) == ["container", "network"]
+
+
+def test_what_goes_is_named_before_the_question(
+    engine: TaskLab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engine.work["idle"] = ["eda.ipynb"]
+    engine.double.expect("docker", "ps", "--no-trunc", stdout=engine.listing())
+    clean(context(), yes=True)
+    assert "kernels, whose variables go: eda.ipynb" in shown(capsys)
+    assert removals(engine) == ["container", "network"]
+
+
+def test_a_plan_alone_asks_nobody(engine: TaskLab) -> None:
+    engine.work["busy"] = ["train.ipynb"]
+    engine.double.expect("docker", "ps", "--no-trunc", stdout=engine.listing())
+    clean(context(), all_=True, dry_run=True)
+    assert removals(engine) == []
+
+
+def test_another_labs_runs_are_spared(engine: TaskLab, tmp_path: Path) -> None:
+    gone = tmp_path / "gone" / "compose"
+    row = ["c9", "lab-old-1.train", "Up 2 hours", "", "lab-old-1", "jupyter", str(gone), "True"]
+    line = "\t".join([*row, "lab-old-1", "running", "train", '"python x.py"'])
+    engine.double.expect("docker", "ps", "--no-trunc", stdout=line + "\n")
+    label = "label=dev.labcrate.project=lab-old-1"
+    engine.double.expect("docker", "ps", label, stdout="c9\tlab-old-1.train\t0B\n")
+    code, message = failed(clean, lab="lab-old-1", yes=True)
+    assert code == Code.BUSY
+    assert "invoke clean --lab lab-old-1 --force" in message
+    assert removals(engine) == []
 
 
 def test_nobody_to_answer_is_an_error(engine: TaskLab) -> None:

@@ -7,7 +7,7 @@ from task_lab import TaskLab, context, failed
 
 from labcrate import environment
 from labcrate.errors import Code
-from labcrate.tasks.running import run, shell
+from labcrate.tasks.running import run, shell, wait
 
 
 def test_a_shell_opens_in_a_running_service(task_lab: TaskLab) -> None:
@@ -67,3 +67,78 @@ def test_run_decides_as_up_does_where_no_lab_runs(
     assert "gpu          nvidia.com/gpu=all through CDI" in capsys.readouterr().out
     assert len(task_lab.double.called("docker", "compose", "build")) == 1
     assert not (task_lab.clone.state / "holder").exists()
+
+
+# runs
+
+
+COMMAND = ("python", "x.py")
+
+
+@pytest.fixture
+def typed_run(task_lab: TaskLab) -> TaskLab:
+    """Compose starts what it is told to."""
+    task_lab.double.expect("docker", "compose", "run")
+    return task_lab
+
+
+def test_a_run_has_a_name_that_its_container_carries(typed_run: TaskLab) -> None:
+    run(context(), COMMAND, name="train")
+    command = typed_run.double.calls[-1]
+    assert {"lab-test-1.train", "dev.labcrate.run=train", "--rm"} <= set(command)
+
+
+def test_a_detached_run_says_how_to_get_at_it(
+    typed_run: TaskLab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(context(), COMMAND, detach=True, name="train")
+    command = typed_run.double.calls[-1]
+    assert "--detach" in command
+    assert "--rm" not in command
+    told = capsys.readouterr().out
+    for line in ("logs --run train --follow", "invoke wait train", "invoke run --remove train"):
+        assert line in told
+
+
+def test_a_dry_run_starts_none(typed_run: TaskLab, capsys: pytest.CaptureFixture[str]) -> None:
+    run(context(dry=True), COMMAND, detach=True, name="train")
+    told = capsys.readouterr().out
+    assert "--detach" in told
+    assert "invoke wait" not in told
+    assert not typed_run.double.called("docker", "compose", "run")
+
+
+def test_a_name_that_is_taken_is_refused(typed_run: TaskLab) -> None:
+    typed_run.runs = {"train": {"state": "exited"}}
+    code, message = failed(run, command=COMMAND, detach=True, name="train")
+    assert (code, "invoke run --remove train" in message) == (Code.SETTINGS, True)
+    assert not typed_run.double.called("docker", "compose", "run")
+
+
+def test_a_run_is_removed_by_name(task_lab: TaskLab, capsys: pytest.CaptureFixture[str]) -> None:
+    task_lab.runs = {"train": {}}
+    task_lab.double.expect("docker", "ps", "--quiet", stdout="c1\n")
+    task_lab.double.expect("docker", "stop", "c1").expect("docker", "rm", "--force", "c1")
+    run(context(), remove="train")
+    assert task_lab.double.calls[-1] == ("docker", "rm", "--force", "c1")
+    assert "The run train is gone." in capsys.readouterr().out
+    assert failed(run, remove="other")[0] == Code.SETTINGS
+
+
+@pytest.mark.parametrize("status", [0, 3])
+def test_waiting_ends_with_the_runs_status(
+    task_lab: TaskLab, capsys: pytest.CaptureFixture[str], status: int
+) -> None:
+    task_lab.runs = {"train": {}}
+    task_lab.double.expect("docker", "wait", "id-train", stdout=f"{status}\n")
+    if status:
+        assert failed(wait, name="train")[0] == status
+    else:
+        wait(context(), name="train")
+    assert f"ended with exit code {status}" in capsys.readouterr().out
+
+
+def test_waiting_for_nothing_is_an_error(task_lab: TaskLab) -> None:
+    task_lab.runs = {"train": {}}
+    code, message = failed(wait, name="trian")
+    assert (code, "use one of: train" in message) == (Code.SETTINGS, True)

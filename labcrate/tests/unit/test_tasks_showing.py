@@ -135,6 +135,30 @@ def test_logs_are_composes(
     assert task_lab.double.calls[-1] == ("docker", "compose", *words)
 
 
+def test_status_lists_runs_those_that_ended_too(
+    task_lab: TaskLab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ended = {"state": "exited", "status": "Exited (3) 2 hours ago"}
+    task_lab.runs = {"train": {"status": "Up 2 hours (unhealthy)"}, "old": ended}
+    status(context())
+    said = told(capsys)
+    for text in ("train │ Up 2 hours │ python x.py", "old │ Exited (3) 2 hours ago"):
+        assert text in said
+    assert task_lab.calls <= 6, task_lab.double.calls
+    status(context(), json_=True)
+    runs = json.loads(capsys.readouterr().out)["runs"]
+    assert (runs["train"]["exit_code"], runs["old"]["exit_code"]) == (None, 3)
+    assert (runs["old"]["state"], runs["train"]["status"]) == ("exited", "Up 2 hours")
+
+
+def test_logs_of_a_run_are_by_its_name(task_lab: TaskLab) -> None:
+    task_lab.runs = {"train": {}}
+    task_lab.double.expect("docker", "logs")
+    logs(context(), run="train", follow=True)
+    assert task_lab.double.calls[-1] == ("docker", "logs", "--follow", "lab-test-1.train")
+    assert failed(logs, run="trian")[0] == Code.SETTINGS
+
+
 def test_logs_of_an_unknown_service_are_refused(task_lab: TaskLab) -> None:
     code, message = failed(logs, service=("jupiter",))
     assert code == Code.SETTINGS

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pytest
 from jupyter_server import JupyterServer
 from machines import DRIVEN
-from task_lab import TaskLab, context, failed
+from task_lab import TaskLab, answers, context, failed
 
 from labcrate.clone.env_file import read_env
 from labcrate.errors import Code
@@ -114,29 +114,66 @@ def test_no_build_starts_what_is_there(task_lab: TaskLab) -> None:
     assert len(starts(task_lab)) == 1
 
 
-def test_busy_kernels_are_spared(recreated: TaskLab, jupyter_server: JupyterServer) -> None:
-    jupyter_server.busy("train.ipynb")
-    recreated.double.expect("docker", "compose", "exec", "busy", stdout='["k1"]')
+def test_what_computes_is_spared(recreated: TaskLab) -> None:
+    recreated.work["busy"] = ["train.ipynb", "python x.py"]
     code, message = failed(up)
     assert code == Code.BUSY
-    assert "kernels are busy: train.ipynb" in message
+    assert "this is at work: train.ipynb, python x.py" in message
+    assert "fix: wait for it, or lose what it computes: invoke up --force" in message
     assert starts(recreated) == []
 
 
-def test_force_replaces_them(
-    recreated: TaskLab, jupyter_server: JupyterServer, capsys: pytest.CaptureFixture[str]
-) -> None:
-    jupyter_server.busy("train.ipynb")
-    recreated.double.expect("docker", "compose", "exec", "busy", stdout='["k1"]')
+def test_force_replaces_it(recreated: TaskLab, capsys: pytest.CaptureFixture[str]) -> None:
+    recreated.work["busy"] = ["train.ipynb"]
     up(context(), force=True)
-    assert "Replacing jupyter" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "  at work: train.ipynb" in told
+    assert "Replacing jupyter" in told
     assert len(starts(recreated)) == 1
 
 
-def test_another_service_is_replaced_without_a_question(
-    task_lab: TaskLab, jupyter_server: JupyterServer
+def idle(lab: TaskLab) -> None:
+    """A kernel with variables, and a package that somebody installed by hand."""
+    lab.work |= {"idle": ["eda.ipynb"], "packages": {"einops": "0.8.2"}}
+    lab.double.expect("docker", "run", "installed", stdout="{}")
+
+
+LOST = ("kernels, whose variables go: eda.ipynb", "would keep it: einops 0.8.2")
+
+
+def test_up_names_what_goes_with_jupyter(
+    recreated: TaskLab, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    jupyter_server.busy("train.ipynb")
+    """Nobody is at the terminal, so it goes on."""
+    idle(recreated)
+    up(context())
+    told = capsys.readouterr().out
+    assert [words for words in LOST if words not in told] == []
+    assert len(starts(recreated)) == 1
+
+
+@pytest.mark.parametrize("said", ["n", "y", None])
+def test_up_asks_at_a_terminal(
+    recreated: TaskLab,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    said: str | None,
+) -> None:
+    idle(recreated)
+    answers(monkeypatch, said)
+    up(context())
+    assert len(starts(recreated)) == (said == "y")
+    assert ("Nothing was replaced" in capsys.readouterr().out) is (said != "y")
+
+
+def test_a_run_is_not_ups_to_end(recreated: TaskLab) -> None:
+    recreated.runs = {"train": {}}
+    up(context())
+    assert len(starts(recreated)) == 1
+
+
+def test_another_service_is_replaced_without_a_question(task_lab: TaskLab) -> None:
+    task_lab.work["busy"] = ["train.ipynb"]
     said = RECREATE.replace("jupyter", "mlflow")
     task_lab.answer("docker", "compose", "--dry-run", "up", told=lambda: said)
     up(context())
@@ -163,6 +200,32 @@ def test_a_changed_token_restarts_jupyter(
     (command,) = task_lab.double.called("up", "--force-recreate")
     assert command[-1] == "jupyter"
     assert "The token in .env changed" in capsys.readouterr().out
+
+
+def test_a_changed_token_spares_what_computes(
+    task_lab: TaskLab, jupyter_server: JupyterServer
+) -> None:
+    jupyter_server.token = "the old one"
+    task_lab.work["busy"] = ["train.ipynb"]
+    code, message = failed(up)
+    assert (code, "train.ipynb" in message) == (Code.BUSY, True)
+    assert not task_lab.double.called("up", "--force-recreate")
+    up(context(), force=True)
+    assert len(task_lab.double.called("up", "--force-recreate")) == 1
+
+
+def test_a_changed_token_is_asked_for_at_a_terminal(
+    task_lab: TaskLab,
+    jupyter_server: JupyterServer,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    jupyter_server.token = "the old one"
+    idle(task_lab)
+    answers(monkeypatch, "n")
+    up(context())
+    assert "keeps the token that it was started with" in capsys.readouterr().out
+    assert not task_lab.double.called("up", "--force-recreate")
 
 
 def test_a_lab_that_does_not_come_up_shows_its_last_words(task_lab: TaskLab) -> None:
@@ -363,6 +426,74 @@ def test_down_stops_it_all(task_lab: TaskLab) -> None:
     task_lab.double.expect("docker", "compose", "down", "--remove-orphans")
     down(context())
     assert task_lab.double.calls[-1][-2:] == ("down", "--remove-orphans")
+
+
+@pytest.mark.parametrize("at_terminal", [False, True])
+@pytest.mark.parametrize("what", ["kernel", "run"])
+def test_down_spares_what_computes(
+    task_lab: TaskLab, monkeypatch: pytest.MonkeyPatch, what: str, at_terminal: bool
+) -> None:
+    if what == "run":
+        task_lab.runs = {"train": {}}
+    else:
+        task_lab.work["busy"] = ["train.ipynb"]
+    if at_terminal:
+        answers(monkeypatch, "y")
+    code, message = failed(down)
+    assert (code, "train" in message, "invoke down --force" in message) == (Code.BUSY, True, True)
+    assert not task_lab.double.called("docker", "compose", "down")
+
+
+def test_down_by_force_stops_it_all(task_lab: TaskLab, capsys: pytest.CaptureFixture[str]) -> None:
+    task_lab.runs = {"train": {}}
+    task_lab.double.expect("docker", "compose", "down", "--remove-orphans")
+    down(context(), force=True)
+    assert "  at work: the run train" in capsys.readouterr().out
+    assert len(task_lab.double.called("docker", "compose", "down")) == 1
+
+
+def test_a_run_that_ended_keeps_nobody(
+    task_lab: TaskLab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task_lab.runs = {"train": {"state": "exited", "status": "Exited (0) 2 hours ago"}}
+    task_lab.double.expect("docker", "compose", "down", "--remove-orphans")
+    down(context())
+    assert "train" not in capsys.readouterr().out
+
+
+def test_down_in_a_script_names_what_goes_and_goes_on(
+    task_lab: TaskLab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    idle(task_lab)
+    task_lab.double.expect("docker", "compose", "down", "--remove-orphans")
+    down(context())
+    told = capsys.readouterr().out
+    assert [words for words in LOST if words not in told] == []
+    assert len(task_lab.double.called("docker", "compose", "down")) == 1
+
+
+@pytest.mark.parametrize("said", ["", "y", None])
+def test_down_asks_at_a_terminal(
+    task_lab: TaskLab,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    said: str | None,
+) -> None:
+    idle(task_lab)
+    task_lab.double.expect("docker", "compose", "down", "--remove-orphans")
+    answers(monkeypatch, said)
+    down(context())
+    assert len(task_lab.double.called("docker", "compose", "down")) == (said == "y")
+    assert ("Nothing was stopped." in capsys.readouterr().out) is (said != "y")
+
+
+def test_down_asks_nothing_where_nothing_is_lost(
+    task_lab: TaskLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers(monkeypatch, "n")
+    task_lab.double.expect("docker", "compose", "down", "--remove-orphans")
+    down(context())
+    assert len(task_lab.double.called("docker", "compose", "down")) == 1
 
 
 def test_a_dry_down_stops_nothing(task_lab: TaskLab, capsys: pytest.CaptureFixture[str]) -> None:

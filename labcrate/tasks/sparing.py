@@ -1,0 +1,39 @@
+"""What a task would end is said before it does so, and what computes is spared."""
+
+from __future__ import annotations
+
+from labcrate import environment, output
+from labcrate.errors import Code, LabError
+from labcrate.lab.work import Work
+from labcrate.tasks.base import asker
+
+
+def may_end(work: Work, *, doing: str, again: str, force: bool) -> bool:
+    """Whether a task may end what the lab's containers hold. False: somebody said no.
+
+    What computes needs --force everywhere. The rest is named, and asked for where somebody can
+    answer; a script goes on: every notebook that was opened leaves a kernel, and a nightly `down`
+    that refused would leave the lab running. doing: what the task would do. again: with --force.
+    """
+    refuse_busy(work, doing, again, force)
+    tell_work(work, doing)
+    if force or not work.lines or not environment.is_terminal():
+        return True
+    return asker(False)("Go on?")
+
+
+def refuse_busy(work: Work, doing: str, again: str, force: bool) -> None:
+    if work.busy and not force:
+        raise LabError(
+            f"{doing}, and this is at work: {', '.join(work.busy)}",
+            fix=f"wait for it, or lose what it computes: {again}",
+            code=Code.BUSY,
+        )
+
+
+def tell_work(work: Work, doing: str) -> None:
+    """Say what goes; nothing where nothing does."""
+    if work.lines:
+        output.say(f"{doing}. That ends:")
+    for line in work.lines:
+        output.say(f"  {line}")
