@@ -35,3 +35,8 @@ def command_path(name: str) -> str | None:
 def is_terminal() -> bool:
     """Whether a person is there to answer a question."""
     return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def is_read_at_once() -> bool:
+    """Whether what is printed goes to a terminal, and into no file or log."""
+    return sys.stdout.isatty()

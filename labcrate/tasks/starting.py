@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from invoke import Context
 
-from labcrate import output, process
+from labcrate import environment, output, process
 from labcrate.clone.fresh import ensure_env_file, ensure_folders, refresh_package_settings
 from labcrate.clone.identity import part_from_original, settle
 from labcrate.clone.lock import refuse_read_only
@@ -206,13 +206,18 @@ def ids_of(snapshot: Snapshot) -> set[tuple[str, str]]:
 def announce(decision: Decision, snapshot: Snapshot) -> None:
     """The last lines of `up`: where, on what, the first notebook, and how to stop."""
     settings = snapshot.settings
-    found = links(snapshot.model, settings.jupyter_token)
+    # A log of CI, or a file, would keep the token.
+    token = settings.jupyter_token if environment.is_read_at_once() else ""
+    found = links(snapshot.model, token)
     show_notices(notices(snapshot.containers.values()))
     report_links(found)
     first = settings.root_dir / "notebooks" / "01-quickstart.ipynb"
     if JUPYTER in found and first.exists():
-        tree = found[JUPYTER].replace("lab?", f"lab/tree/notebooks/{first.name}?")
-        output.row("first steps", tree)
+        server, _, login = found[JUPYTER].partition("lab?")
+        query = f"?{login}" if login else ""
+        output.row("first steps", f"{server}lab/tree/notebooks/{first.name}{query}")
+    if JUPYTER in found and not token:
+        output.row("", "JupyterLab's link with its token: invoke url")
     warn_of_others(settings.bind_address)
     output.row("gpu", decision.choice.line)
     if decision.choice.fix and not decision.unused:

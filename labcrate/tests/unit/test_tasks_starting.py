@@ -11,6 +11,7 @@ from jupyter_server import JupyterServer
 from machines import DRIVEN
 from task_lab import TaskLab, answers, context, failed
 
+from labcrate import environment
 from labcrate.clone.env_file import read_env
 from labcrate.errors import Code
 from labcrate.gpu.record import read_proof
@@ -50,9 +51,21 @@ def test_a_warm_up_takes_ten_processes_and_touches_nothing(
     assert not task_lab.double.called("build")
 
 
+def test_a_log_of_up_has_no_token(task_lab: TaskLab, capsys: pytest.CaptureFixture[str]) -> None:
+    (task_lab.clone.root / "notebooks" / "01-quickstart.ipynb").touch()
+    up(context())
+    told = capsys.readouterr().out
+    port = task_lab.ports["jupyter"]
+    assert f"  jupyter      http://127.0.0.1:{port}/\n" in told
+    assert f"http://127.0.0.1:{port}/lab/tree/notebooks/01-quickstart.ipynb\n" in told
+    assert "invoke url" in told
+    assert "t" * 48 not in told
+
+
 def test_up_says_where_on_what_and_how_to_stop(
-    task_lab: TaskLab, capsys: pytest.CaptureFixture[str]
+    task_lab: TaskLab, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(environment, "is_read_at_once", lambda: True)
     (task_lab.clone.root / "notebooks" / "01-quickstart.ipynb").touch()
     up(context())
     told = capsys.readouterr().out
