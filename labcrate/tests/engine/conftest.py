@@ -23,6 +23,7 @@ AWKWARD = "lab tést (1)"
 """A folder name with a space, a letter beyond ASCII and brackets: people have such folders."""
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Two groups of about the same length, which `nox -s machinery` runs side by side.
 
