@@ -23,17 +23,13 @@ AWKWARD = "lab tést (1)"
 """A folder name with a space, a letter beyond ASCII and brackets: people have such folders."""
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Two groups of about the same length, which `nox -s machinery` runs side by side.
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Two halves of about the same length, which `nox -s machinery` runs side by side.
 
-    One has the session's lab, the other the nested machine, so that each is made once. Within a
-    group the order stays: what the last module takes away, no other misses.
+    One has the session's lab, the other the nested machine, so that each is made once.
     """
-    for item in items:
-        has_lab = {"lab", "machine"} & set(getattr(item, "fixturenames", ())) != {"machine"}
-        beside = not has_lab or item.path.name in BESIDE
-        item.add_marker(pytest.mark.xdist_group("beside" if beside else "lab"))
+    if "machine" in getattr(item, "fixturenames", ()) or item.path.name in BESIDE:
+        item.add_marker(pytest.mark.beside)
 
 
 def share_base(clone: Path) -> None:
