@@ -92,7 +92,9 @@ class LabTask(Task[Any]):
 
     def get_arguments(self, ignore_unknown_help: bool | None = None) -> list[Argument]:
         """Invoke's question before it reads the command line."""
+        texts, self.help = self.help, dict(self.help)
         arguments: list[Argument] = super().get_arguments(ignore_unknown_help)
+        self.help = texts  # Invoke takes each text out as it reads it, and may ask again.
         known, typed = self.known(), typed_words()
         try:
             refuse_unknown_task(typed, known)

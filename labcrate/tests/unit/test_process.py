@@ -174,6 +174,14 @@ def test_a_starter_is_in_force_for_its_block_alone(double: Double) -> None:
     assert process.current_starter() is double
 
 
+@pytest.fixture
+def heeding() -> None:
+    """No signal is ignored, as in the background of a shell or under nohup: children inherit it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+@pytest.mark.usefixtures("heeding")
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupt_ends_the_child_too(sent: signal.Signals) -> None:
     code = (
@@ -186,8 +194,6 @@ def test_an_interrupt_ends_the_child_too(sent: signal.Signals) -> None:
         "except process.Terminated as error: sys.exit(128 + error.signum)\n"
         "except KeyboardInterrupt: sys.exit(130)\n"
     )
-    # Not ignored, as it is in the background of a shell: children inherit that.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     parent = subprocess.Popen([PYTHON, "-c", code], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
     child = int(parent.stdout.readline())
@@ -198,6 +204,7 @@ def test_an_interrupt_ends_the_child_too(sent: signal.Signals) -> None:
         os.kill(child, 0)
 
 
+@pytest.mark.usefixtures("heeding")
 @pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGHUP])
 def test_a_second_signal_does_not_cut_short_what_the_first_began(first: signal.Signals) -> None:
     done = []
