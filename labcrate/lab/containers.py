@@ -18,7 +18,7 @@ class Container:
     out_of_memory: the kernel ended a process of it since it started, or the whole of it.
     gpu: the overlay and the devices that it was started with. status: as `docker ps` words it.
     own: made by Compose as a service. run: its name, where it was made for one command instead, and
-    command: that one, quoted. lab: the lab that its label names; "" for an owner's service.
+    command: that one. lab: the lab that its label names; "" for an owner's service.
     logs and inside: what the doctor read of it.
     """
 
@@ -78,6 +78,10 @@ def list_containers() -> tuple[Container, ...]:
     return tuple(_listed(row) for row in rows if len(row) == len(COLUMNS))
 
 
+ENTRY = "sh /opt/labcrate/with-proxies "
+"""What docker/Dockerfile starts every command with; the engine shows it before a run's own."""
+
+
 class Unanswered(Exception):
     """The engine did not answer; its own words are the argument."""
 
@@ -97,7 +101,7 @@ def _listed(row: Sequence[str]) -> Container:
         state=state,
         # `docker compose run`, typed by hand, gives its container no name but the engine's.
         run=(run or name) if oneoff == "True" else "",
-        command=command,
+        command=command.strip('"').removeprefix(ENTRY),
     )
 
 

@@ -113,10 +113,14 @@ def remove_run(name: str) -> None:
             output.say(f"The run {name} is gone.")
 
 
-@lab_task(name="the run's")
-def wait(c: Context, name: str) -> None:  # noqa: ARG001
-    """Wait for a run to end, and end with its exit code."""
+@lab_task(Takes(words="name"), name="one or more runs, as `invoke status` lists them")
+def wait(c: Context, name: Sequence[str] = ()) -> None:  # noqa: ARG001
+    """Wait for runs to end, and end with the first exit code that is not 0."""
     project = load_settings().project
-    code = exit_code_of(find_run(all_containers(), project, name))
-    output.say(f"The run {name} ended with exit code {code}.")
-    finish(code)
+    if not name:
+        raise LabError("there is no run to wait for", fix="invoke wait NAME", code=Code.SETTINGS)
+    codes = []
+    for one in name:
+        codes.append(exit_code_of(find_run(all_containers(), project, one)))
+        output.say(f"The run {one} ended with exit code {codes[-1]}.")
+    finish(next(filter(None, codes), 0))

@@ -60,7 +60,7 @@ def status(c: Context, json_: bool = False) -> None:  # noqa: ARG001
     ]
     output.table(headings, rows, title=snapshot.lab.project, whole=("address",))
     if runs:
-        told_runs = [(one.run, since(one), one.command.strip('"')) for one in runs]
+        told_runs = [(one.run, since(one), one.command) for one in runs]
         output.table(("run", "since", "command"), told_runs, title="runs", whole=("run",))
     if devices:
         output.say(f"JupyterLab has the GPU: {', '.join(devices)}")
@@ -92,7 +92,7 @@ def run_row(one: Container) -> dict[str, str | int | None]:
         "state": one.state,
         "status": since(one),
         "exit_code": int(ended[1]) if ended else None,
-        "command": one.command.strip('"'),
+        "command": one.command,
     }
 
 

@@ -41,7 +41,8 @@ def containers(lab: Lab, run: str) -> list[str]:
 
 @pytest.fixture
 def trained(up_lab: Lab) -> Iterator[Lab]:
-    """The lab with a detached run, which prints a line and goes on."""
+    """The lab as it is built now, with a detached run, which prints a line and goes on."""
+    up_lab.invoke("up", "--force")
     up_lab.invoke("run", "--detach", "--name", "train", "--", "python", "-c", SLOW)
     yield up_lab
     up_lab.invoke("run", "--remove", "train", check=False)
@@ -82,6 +83,8 @@ def test_a_signal_ends_the_container_of_the_run(
     up_lab: Lab, sent: signal.Signals, code: Code
 ) -> None:
     """Sent to the task alone: Compose, which runs the container, is another process."""
+    # Not ignored, as it is under nohup: children inherit that.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     task = up_lab.start("run", "--name", "attached", "--", "python", "-c", SLOW)
     read_until(task, "begun")
     assert len(containers(up_lab, "attached")) == 1

@@ -80,7 +80,7 @@ def test_a_labs_runs_are_those_that_compose_made_for_it(double: Double) -> None:
     double.expect("docker", "ps", "--all", stdout=LISTED)
     found = runs_of(list_containers(), "lab-x")
     assert [(one.id, one.run) for one in found] == [("c2", "lab-x-jupyter-run-1"), ("c4", "train")]
-    assert (found[1].state, found[1].command) == ("running", '"python train.py"')
+    assert (found[1].state, found[1].command) == ("running", "python train.py")
     assert runs_of(list_containers(), "lab-y") == ()
 
 

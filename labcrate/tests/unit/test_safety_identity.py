@@ -178,7 +178,7 @@ TYPED: dict[str, dict[str, Any]] = {
     "add-package": {"packages": "einops"},
     "remove-package": {"packages": "einops"},
     "run": {"command": ("true",)},
-    "wait": {"name": "train"},
+    "wait": {"name": ("train",)},
 }
 
 

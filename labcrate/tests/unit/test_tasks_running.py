@@ -132,13 +132,29 @@ def test_waiting_ends_with_the_runs_status(
     task_lab.runs = {"train": {}}
     task_lab.double.expect("docker", "wait", "id-train", stdout=f"{status}\n")
     if status:
-        assert failed(wait, name="train")[0] == status
+        assert failed(wait, name=("train",))[0] == status
     else:
-        wait(context(), name="train")
+        wait(context(), ("train",))
     assert f"ended with exit code {status}" in capsys.readouterr().out
 
 
 def test_waiting_for_nothing_is_an_error(task_lab: TaskLab) -> None:
     task_lab.runs = {"train": {}}
-    code, message = failed(wait, name="trian")
+    code, message = failed(wait, name=("trian",))
     assert (code, "use one of: train" in message) == (Code.SETTINGS, True)
+
+
+def test_waiting_for_several_ends_with_the_first_that_failed(
+    task_lab: TaskLab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task_lab.runs = {"a": {}, "b": {}, "c": {}}
+    for name, status in (("a", 0), ("b", 4), ("c", 5)):
+        task_lab.double.expect("docker", "wait", f"id-{name}", stdout=f"{status}\n")
+    assert failed(wait, name=("a", "b", "c"))[0] == 4
+    assert "The run c ended with exit code 5" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("task_lab")
+def test_waiting_needs_a_name() -> None:
+    code, message = failed(wait)
+    assert (code, "invoke wait NAME" in message) == (Code.SETTINGS, True)
