@@ -110,11 +110,16 @@ IMPORTS = (
     "import torchvision, torch._dynamo, matplotlib.pyplot, sklearn, pandas, IPython, jupyterlab"
 )
 
+QUICK = {"cpp_cache_precompile_headers": False, "compile_threads": 1, "cpp.simdlen": 1}
+"""As in smoke/suite/test_lab.py: a compiler runs; what pays for large code only is not done."""
+
 
 @pytest.mark.parametrize("options", [("--user", "1234"), ("--read-only", "--tmpfs", "/tmp:exec")])
 def test_imports_need_no_home_that_can_be_written(lab: Lab, options: tuple[str, ...]) -> None:
     """As `docker run` of somebody who does not know the lab's user."""
-    code = f"{IMPORTS}; print(torch.compile(lambda x: x + 1)(torch.ones(1)).item())"
+    code = (
+        f"{IMPORTS}; print(torch.compile(lambda x: x + 1, options={QUICK})(torch.ones(1)).item())"
+    )
     run = ("run", "--rm", "--network", "none", *options, f"{lab.project}/jupyter")
     done = lab.docker(*run, "python", "-c", code)
     assert (done.returncode, done.stdout.strip()) == (0, "2.0"), done.stderr
