@@ -88,11 +88,11 @@ KEPT = {"tokenizers": Pin(name="tokenizers", where="0.23.3", text="")}
             NO + "Because only einops==0.6.0 is available and you require einops>=0.8, we can "
             "conclude that your requirements are unsatisfiable.\n\nhint: `einops` was found on "
             "http://10.0.0.1/simple, but not at the requested version (einops>=0.8). A compatible "
-            "version may be available on a subsequent index (e.g., https://pypi.org/simple). By "
-            "default, uv will only consider versions that are published on the first index",
+            "version may be available on a subsequent index (e.g., https://public.example/simple). "
+            "By default, uv will only consider versions that are published on the first index",
             Code.PACKAGE_UNKNOWN,
             "http://10.0.0.1/simple has einops, and not as einops>=0.8; it hides the versions of "
-            "https://pypi.org/simple",
+            "https://public.example/simple",
             "take http://10.0.0.1/simple out of pip's settings",
         ),
         (
