@@ -7,9 +7,8 @@ from pathlib import Path
 
 from labcrate.clone.env_file import read_env
 from labcrate.clone.place import Clone
-from labcrate.engine.engine import refusal
 from labcrate.errors import Code, LabError
-from labcrate.lab.containers import Unanswered, list_containers
+from labcrate.lab.containers import all_containers
 
 
 def refuse_living_lab(lab: str) -> None:
@@ -34,11 +33,7 @@ def refuse_living_lab(lab: str) -> None:
 
 def folders_of(lab: str) -> set[Path]:
     """The clones that a lab's containers were started from."""
-    try:
-        listed = list_containers()
-    except Unanswered as error:
-        raise refusal(str(error)) from None
-    found = (one.folder for one in listed if lab in (one.project, one.lab))
+    found = (one.folder for one in all_containers() if lab in (one.project, one.lab))
     return {Path(folder).parent for folder in found if folder}
 
 

@@ -103,11 +103,18 @@ def named_images(names: Iterable[str]) -> frozenset[str]:
     wanted = sorted(set(names))
     if not wanted:
         return frozenset()
-    form = ("docker", "image", "inspect", "--format", "{{.Id}}")
-    answer = process.ask((*form, *wanted))
+    return frozenset(inspect_images("--format", "{{.Id}}", *wanted).split())
+
+
+def inspect_images(*arguments: str) -> str:
+    """What the engine says of images, in one question; nothing of those that it has not.
+
+    Unanswered: it did not say. That must not read as "no images".
+    """
+    answer = process.ask(("docker", "image", "inspect", *arguments))
     if not answer.ok and "no such image" not in answer.stderr.lower():
         raise Unanswered(answer.stderr)
-    return frozenset(answer.stdout.split())
+    return answer.stdout
 
 
 def drop_superseded(lab: Lab) -> None:

@@ -16,7 +16,7 @@ from labcrate.clone.place import Clone, refuse_awkward_path
 from labcrate.clone.settings import Settings
 from labcrate.engine.engine import refusal
 from labcrate.errors import Code, LabError
-from labcrate.lab.built import drop_superseded, recorded
+from labcrate.lab.built import drop_superseded, inspect_images, named_images, recorded
 from labcrate.lab.compose import JUPYTER, Lab, Model, Service
 from labcrate.lab.containers import Unanswered
 from labcrate.lab.progress import Progress
@@ -57,15 +57,12 @@ class Image:
 def read_images(model: Model) -> dict[str, Image]:
     """The images that the model's services run on, by service, in one question.
 
-    Raises Unanswered where the engine did not answer: that must not read as "no images".
+    Raises Unanswered where the engine did not answer.
     """
     names = sorted({service.image for service in model.services.values()})
     if not names:
         return {}
-    answer = process.ask(("docker", "image", "inspect", *names))
-    if not answer.ok and "no such image" not in answer.stderr.lower():
-        raise Unanswered(answer.stderr)
-    rows: list[dict[str, Any]] = json.loads(answer.stdout or "[]")
+    rows: list[dict[str, Any]] = json.loads(inspect_images(*names) or "[]")
     by_name = {tag: row for row in rows for tag in row.get("RepoTags") or ()}
     found = {}
     for service in model.services.values():
@@ -240,7 +237,7 @@ def build_failure(log: str, what: str = "the build failed") -> LabError:
 
 def image_id(name: str) -> str:
     """The id of an image; "" where there is none of that name. LabError: the engine is away."""
-    answer = process.ask(("docker", "image", "inspect", "--format", "{{.Id}}", name))
-    if not answer.ok and "no such" not in answer.stderr.lower():
-        raise refusal(answer.stderr)
-    return answer.stdout.strip() if answer.ok else ""
+    try:
+        return "".join(named_images([name]))
+    except Unanswered as error:
+        raise refusal(str(error)) from None

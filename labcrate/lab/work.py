@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from labcrate import process
 from labcrate.lab.compose import JUPYTER, Lab
 from labcrate.lab.containers import Container, of_project, runs_of
 from labcrate.lab.inside import ask_container, ask_image
+
+ALIVE = ("running", "paused")
+"""The states of a container whose processes are there."""
 
 SHOWN = 60
 """Characters of a command line that name it."""
@@ -47,18 +50,13 @@ def lab_work(lab: Lab, listed: Sequence[Container]) -> Work:
     own = of_project(listed, lab.project)
     jupyter = next((one for one in own if one.service == JUPYTER), None)
     found = jupyter_work(lab, jupyter)
-    runs = (one for one in runs_of(listed, lab.project) if one.state in ("running", "paused"))
-    return Work(
-        busy=(*found.busy, *(f"the run {one.run}" for one in runs)),
-        idle=found.idle,
-        packages=found.packages,
-        unasked=found.unasked,
-    )
+    runs = (one for one in runs_of(listed, lab.project) if one.state in ALIVE)
+    return replace(found, busy=(*found.busy, *(f"the run {one.run}" for one in runs)))
 
 
 def jupyter_work(lab: Lab, jupyter: Container | None) -> Work:
     """What ends with the lab's JupyterLab; nothing where none runs."""
-    if jupyter is None or jupyter.state not in ("running", "paused"):
+    if jupyter is None or jupyter.state not in ALIVE:
         return Work()
     answer = ask_container(jupyter.id, "work")
     if not answer.ok:

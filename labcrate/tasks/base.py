@@ -18,10 +18,9 @@ from labcrate.clone.identity import refuse_copy, settle
 from labcrate.clone.lock import locked
 from labcrate.clone.place import Clone, find_clone
 from labcrate.clone.settings import Settings, load
-from labcrate.engine.engine import Engine, find_engine, refusal, require_engine
+from labcrate.engine.engine import Engine, find_engine, require_engine
 from labcrate.errors import Code, LabError
 from labcrate.lab.compose import Lab
-from labcrate.lab.containers import Container, Unanswered, list_containers
 from labcrate.lab.snapshot import Snapshot, take_snapshot
 from labcrate.packages.candidate import recover_packages
 from labcrate.tasks.words import NOTHING, LabTask, Takes
@@ -141,14 +140,6 @@ def alone(what: str) -> Iterator[Settings]:
         with if_there_is_room() if what in ("down", "clean") else nullcontext():
             recover_packages(Lab(settings=settings))
         yield settings
-
-
-def all_containers() -> tuple[Container, ...]:
-    """Every container of the engine; its refusal is an error of its own."""
-    try:
-        return list_containers()
-    except Unanswered as error:
-        raise refusal(str(error)) from None
 
 
 def require_up(snapshot: Snapshot) -> None:

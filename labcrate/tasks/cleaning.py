@@ -16,8 +16,9 @@ from labcrate.clone.settings import Settings
 from labcrate.engine.engine import find_engine, require_engine
 from labcrate.errors import Code, LabError
 from labcrate.lab.compose import Lab, resolve_model
+from labcrate.lab.containers import all_containers
 from labcrate.lab.work import lab_work
-from labcrate.tasks.base import agreed, all_containers, alone, lab_task
+from labcrate.tasks.base import agreed, alone, lab_task
 from labcrate.tasks.sparing import refuse_busy, tell_work
 
 

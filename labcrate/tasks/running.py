@@ -12,7 +12,7 @@ from labcrate.clone.settings import Settings
 from labcrate.errors import Code, LabError
 from labcrate.gpu.decide import as_started, decide
 from labcrate.lab.compose import JUPYTER, Lab
-from labcrate.lab.containers import Container, runs_of
+from labcrate.lab.containers import Container, all_containers, runs_of
 from labcrate.lab.runs import (
     choose_name,
     end_run,
@@ -22,7 +22,6 @@ from labcrate.lab.runs import (
     start_detached,
 )
 from labcrate.tasks.base import (
-    all_containers,
     alone,
     finish,
     lab_task,

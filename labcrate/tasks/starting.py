@@ -22,6 +22,7 @@ from labcrate.gpu.record import is_proven, remember_proof
 from labcrate.gpu.toolkit import ensure_toolkit
 from labcrate.lab.built import drop_superseded
 from labcrate.lab.compose import JUPYTER, Lab, links
+from labcrate.lab.containers import all_containers
 from labcrate.lab.images import build_images, provide_parts
 from labcrate.lab.jupyter import token_opens
 from labcrate.lab.lifecycle import (
@@ -36,7 +37,7 @@ from labcrate.lab.own_ports import settle_ports
 from labcrate.lab.snapshot import Snapshot
 from labcrate.lab.work import jupyter_work, lab_work
 from labcrate.smoke.prove import prove_quickly
-from labcrate.tasks.base import all_containers, alone, asker, lab_task, read_lab_and_engine
+from labcrate.tasks.base import alone, asker, lab_task, read_lab_and_engine
 from labcrate.tasks.showing import report_links, show_notices, show_unused, warn_of_others
 from labcrate.tasks.sparing import may_end
 

@@ -6,10 +6,12 @@ import json
 from typing import Any
 
 import pytest
+from clone import ROOT
 from double import Double
 
 from labcrate import labels
 from labcrate.lab.containers import (
+    ENTRY,
     Container,
     Unanswered,
     holder_of,
@@ -146,3 +148,9 @@ def test_who_holds_a_port() -> None:
     holder = Container(id="1", ports=(8888,))
     assert holder_of(8888, [Container(id="2"), holder]) is holder
     assert holder_of(1, [holder]) is None
+
+
+def test_the_command_of_a_run_is_shown_without_what_the_image_starts_it_with() -> None:
+    """The Dockerfile and what is cut off must agree."""
+    dockerfile = (ROOT / "docker" / "Dockerfile").read_text()
+    assert f"ENTRYPOINT {json.dumps(ENTRY.split())}" in dockerfile

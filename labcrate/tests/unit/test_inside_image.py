@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
-
-from labcrate.lab.images import PARTS
 
 CAIRO = """\
 Traceback (most recent call last):
@@ -25,17 +22,6 @@ installed\tlibglib2.0-0t64, libgio-2.0-0 (= 2.84.4), libglib2.0-0 (= 2.84.4)
 config-files\told, gone
 installed\tpython3, python3-any:any
 """
-
-
-@pytest.fixture
-def inside() -> ModuleType:
-    """The script as a module: it needs the standard library alone."""
-    spec = importlib.util.spec_from_file_location("inside", PARTS / "inside.py")
-    assert spec is not None
-    assert spec.loader is not None
-    made = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(made)
-    return made
 
 
 def answering(monkeypatch: pytest.MonkeyPatch, code: int = 0, **said: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from importlib import metadata
 from pathlib import Path
@@ -13,21 +12,10 @@ from double import Double
 from test_snapshot import answers
 
 from labcrate.clone.settings import Settings
-from labcrate.lab.images import PARTS
 from labcrate.lab.snapshot import take_snapshot
 from labcrate.packages.live import UNREADABLE, in_lab
 
 GOOD = "Metadata-Version: 2.1\nName: Good_One\nVersion: 1.0\nRequires-Dist: numpy>=2\n"
-
-
-@pytest.fixture
-def inside() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("inside", PARTS / "inside.py")
-    assert spec is not None
-    assert spec.loader is not None
-    made = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(made)
-    return made
 
 
 def install(site: Path, name: str, **files: bytes) -> None:
