@@ -6,6 +6,9 @@ from __future__ import annotations
 PROJECT = "dev.labcrate.project"
 """On everything that a lab makes: the name of the lab."""
 
+BASE = "dev.labcrate.base"
+"""On a base image that `setup` built: the image's own name. What is built on it inherits this."""
+
 INPUTS = "dev.labcrate.inputs"
 """On an image: a digest of what it was built from. Equal means there is nothing to build."""
 

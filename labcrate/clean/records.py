@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from graphlib import TopologicalSorter
 
 MARKS = (
@@ -25,11 +25,16 @@ UNITS = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**1
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """One record of the build cache. size: bytes that only the cache holds."""
+    """One record of the build cache. size: bytes that only the cache holds.
+
+    needed: an image holds it, or something that is built on it; or it is a folder of downloads,
+    which every clone uses.
+    """
 
     id: str
     what: str
     size: int
+    needed: bool = False
 
 
 def size_bytes(text: str) -> int:
@@ -53,8 +58,10 @@ def own_records(text: str, begun: Sequence[str] = (), steps: Sequence[str] = ())
         if "ID" not in found:
             continue
         what = " ".join(found.get("Description", "").split())
-        size = 0 if found.get("Shared") == "true" else size_bytes(found.get("Size", ""))
-        records[found["ID"]] = Record(id=found["ID"], what=what, size=size)
+        shared = found.get("Shared") == "true"
+        size = 0 if shared else size_bytes(found.get("Size", ""))
+        needed = shared or found.get("Type") == "exec.cachemount"
+        records[found["ID"]] = Record(id=found["ID"], what=what, size=size, needed=needed)
         blocks[found["ID"]] = block
         if any(mark in what for mark in MARKS) or found["ID"] in begun:
             own.add(found["ID"])
@@ -62,8 +69,12 @@ def own_records(text: str, begun: Sequence[str] = (), steps: Sequence[str] = ())
     parents = {ref: [p for p in blocks if p != ref and p in blocks[ref]] for ref in blocks}
     own |= _built_on(own, parents, {ref: one.what for ref, one in records.items()}, steps)
     own |= _bases(own, parents, {ref: one.what for ref, one in records.items()})
+    held = {ref for ref, one in records.items() if one.needed}
+    while more := {p for ref in held for p in parents[ref]} - held:
+        held |= more
     order = TopologicalSorter({ref: [p for p in parents[ref] if p in own] for ref in own})
-    return [records[ref] for ref in reversed(list(order.static_order()))]
+    children_first = reversed(list(order.static_order()))
+    return [replace(records[ref], needed=ref in held) for ref in children_first]
 
 
 def _built_on(

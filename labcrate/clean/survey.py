@@ -76,14 +76,11 @@ def engine_bytes(engine: Engine) -> int:
 
 def survey(lot: Lot) -> list[Thing]:
     """Everything this clone's lab has on the engine now; or another one that was named."""
-    return [
-        *_containers(lot),
-        *_networks(lot),
-        *_images(lot),
-        *_volumes(lot),
-        *(_cache(lot) if not other_clones(lot.project) else ()),
-        *_state(lot),
-    ]
+    found = [*_containers(lot), *_networks(lot), *_images(lot), *_volumes(lot)]
+    if not other_clones(lot.project):
+        # The last clone's: what all of them share.
+        found += [*_bases(), *_cache(lot)]
+    return [*found, *_state(lot)]
 
 
 def _containers(lot: Lot) -> list[Thing]:
@@ -101,6 +98,7 @@ def _containers(lot: Lot) -> list[Thing]:
 
 
 CONTAINER = "{{.ID}}\t{{.Names}}\t0B"
+IMAGE = "{{.ID}}\t{{.Repository}}:{{.Tag}}\t{{.Size}}"
 NETWORK = "{{.ID}}\t{{.Name}}\t0B"
 
 
@@ -126,8 +124,7 @@ def _images(lot: Lot) -> list[Thing]:
     An image that the user built on one of them inherits its labels. It has a name of its own, or
     it is nameless and not on the record; another clone's record is not here.
     """
-    template = "{{.ID}}\t{{.Repository}}:{{.Tag}}\t{{.Size}}"
-    listed = _listed("image", ("image", "ls", "--no-trunc", "--filter", lot.label), template)
+    listed = _listed("image", ("image", "ls", "--no-trunc", "--filter", lot.label), IMAGE)
     built = {f"{service.image}:latest" for service in lot.model.built} if lot.mine else set()
     made = remembered_images(lot.clone) if lot.mine else frozenset()
 
@@ -137,6 +134,20 @@ def _images(lot: Lot) -> list[Thing]:
         return thing.name.startswith(f"{lot.project}/") or thing.name in built
 
     return [thing for thing in listed if is_own(thing)]
+
+
+def _bases() -> list[Thing]:
+    """The base images that `setup` built here. What others built on one inherits its label, so the
+    label must be the image's own name."""
+    listed = _listed("image", ("image", "ls", "--filter", f"label={labels.BASE}"), IMAGE)
+    own = ("image", "ls", "--quiet", "--filter")
+    return [
+        thing
+        for thing in listed
+        if ask_engine(
+            (*own, f"reference={thing.name}", "--filter", f"label={labels.BASE}={thing.name}")
+        )
+    ]
 
 
 def _volumes(lot: Lot) -> list[Thing]:
@@ -179,14 +190,23 @@ def begun_file(clone: Clone) -> Path:
     return clone.state / "clean-records"
 
 
-def _cache(lot: Lot) -> list[Thing]:
+def unneeded_cache(lot: Lot) -> list[Thing]:
+    """What the build cache holds for no image of any lab: to be asked once this lab's are gone."""
+    return _cache(lot, unneeded=True)
+
+
+def _cache(lot: Lot, unneeded: bool = False) -> list[Thing]:
     """BuildKit's records of the lab's own build steps, cache mounts included."""
     begun = begun_file(lot.clone)
     dockerfile = lot.clone.docker / "Dockerfile"
     steps = list(dockerfile_steps(dockerfile.read_text())) if dockerfile.exists() else []
     text = ask_engine(("buildx", "du", "--verbose"))
     records = own_records(text, begun.read_text().split() if begun.exists() else (), steps)
-    return [Thing(kind="cache", ref=one.id, name=one.what[:60], size=one.size) for one in records]
+    return [
+        Thing(kind="cache", ref=one.id, name=one.what[:60], size=one.size)
+        for one in records
+        if not (unneeded and one.needed)
+    ]
 
 
 def _state(lot: Lot) -> list[Thing]:

@@ -18,6 +18,10 @@ from labcrate.clone.place import Clone
 from labcrate.clone.rules import FOLDERS, KNOWN, OPTIONAL, Problem, check, check_quoting
 from labcrate.errors import Code, LabError
 
+BUILT_HERE = "localhost/labcrate/"
+"""How base images are named that `setup` built, one a machine. No registry of the world can have
+such a name, so nobody can offer an image for it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -48,6 +52,11 @@ class Settings:
     @property
     def folders(self) -> tuple[Path, ...]:
         return tuple(self.root_dir / name for name in FOLDERS)
+
+    @property
+    def base_is_built_here(self) -> bool:
+        """Whether `setup` built the base image. Older releases named it for the clone."""
+        return self.base_image.startswith((BUILT_HERE, f"{self.project}/"))
 
 
 def load(clone: Clone) -> Settings:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from labcrate import environment, labels, output, process
 from labcrate.clone.env_file import fill, read_text, write_private
-from labcrate.clone.settings import Settings
+from labcrate.clone.settings import BUILT_HERE, Settings
 from labcrate.engine.install import (
     Confirm,
     Step,
@@ -32,32 +32,45 @@ PULL_S = 90.0
 def ensure_base_image(settings: Settings, confirm: Confirm) -> None:
     """Have the base image: here, from its registry, or built from the distribution's packages."""
     wanted = settings.base_image
-    if process.ask(("docker", "image", "inspect", wanted)).ok:
+    if is_here(wanted):
         output.setup_row("base image", f"already here: {wanted}")
         return
+    if not settings.base_is_built_here and pull_base(wanted):
+        return
+    name, suite, mirror = local_base(read_os_release())
+    if is_here(name):
+        output.setup_row("base image", f"no registry answers; {name} is already here")
+    else:
+        if not confirm(f"No image registry answers. Build {name} from {suite}'s packages?"):
+            raise not_agreed(f"build the base image {name} from the distribution's packages")
+        build_base(name, suite, mirror)
+        output.setup_row("base image", f"no registry answers; built {name} from {suite}'s packages")
+    if not process.is_dry():
+        path = settings.clone.env_file
+        write_private(path, fill(read_text(path), {"BASE_IMAGE": name}))
+
+
+def is_here(image: str) -> bool:
+    return process.ask(("docker", "image", "inspect", image)).ok
+
+
+def pull_base(wanted: str) -> bool:
+    """Whether the registry gave it; an error where it answers, and does not have it."""
     pulled = process.change(("docker", "pull", "--quiet", wanted), timeout_s=PULL_S)
     if pulled.ok:
         output.setup_row("base image", f"pulled: {wanted}")
-        return
+        return True
     if re.search(r"not found|manifest unknown|denied|toomanyrequests", pulled.stderr):
         raise LabError(
             f"the registry answers, but does not give {wanted}: {pulled.stderr.strip()}",
             fix="set BASE_IMAGE in .env to an image that it has",
             code=Code.BASE_IMAGE,
         )
-    release = read_os_release()
-    name, suite, mirror = local_base(settings, release)
-    if not confirm(f"No image registry answers. Build {name} from {suite}'s packages?"):
-        raise not_agreed(f"build the base image {name} from the distribution's packages")
-    build_base(name, suite, mirror, settings)
-    if not process.is_dry():
-        path = settings.clone.env_file
-        write_private(path, fill(read_text(path), {"BASE_IMAGE": name}))
-    output.setup_row("base image", f"no registry answers; built {name} from {suite}'s packages")
+    return False
 
 
-def local_base(settings: Settings, release: Mapping[str, str]) -> tuple[str, str, str]:
-    """(image name, suite, mirror) of a base built here."""
+def local_base(release: Mapping[str, str]) -> tuple[str, str, str]:
+    """(image name, suite, mirror) of a base built here: one a machine, whatever clone asks."""
     distribution = release.get("ID", "")
     mirror = apt_mirror(read_apt_sources(), distribution)
     suite = SUITES.get(distribution) or release.get("VERSION_CODENAME", "")
@@ -68,10 +81,10 @@ def local_base(settings: Settings, release: Mapping[str, str]) -> tuple[str, str
             fix="set BASE_IMAGE in .env to an image that is here (docker images)",
             code=Code.BASE_IMAGE,
         )
-    return f"{settings.project}/{distribution}:{suite}", suite, mirror
+    return f"{BUILT_HERE}{distribution}:{suite}", suite, mirror
 
 
-def build_base(name: str, suite: str, mirror: str, settings: Settings) -> None:
+def build_base(name: str, suite: str, mirror: str) -> None:
     if environment.command_path("mmdebstrap") is None:
         act_on(Step(argv=("apt-get", "update")))
         act_on(Step(argv=("apt-get", "install", "--yes", "--no-install-recommends", "mmdebstrap")))
@@ -80,7 +93,10 @@ def build_base(name: str, suite: str, mirror: str, settings: Settings) -> None:
         archive = str(Path(folder) / "base.tar")
         options = (f"--mode={mode}", "--variant=minbase", "--include=ca-certificates")
         _must(("mmdebstrap", *options, suite, archive, mirror))
-        label = f"LABEL {labels.PROJECT}={settings.project}"
+        if is_here(name):
+            # Another clone was set up at the same time, and was quicker.
+            return
+        label = f"LABEL {labels.BASE}={name}"
         _must(("docker", "import", "--change", label, "--change", 'CMD ["bash"]', archive, name))
 
 

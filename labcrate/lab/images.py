@@ -207,8 +207,7 @@ def provide_parts(clone: Clone) -> None:
 def require_base(settings: Settings) -> None:
     """A base image that `setup` built is in no registry: once gone, no build can get it."""
     name = settings.base_image
-    built_here = name.startswith(f"{settings.project}/")
-    if built_here and not image_id(name):
+    if settings.base_is_built_here and not image_id(name):
         raise LabError(
             f"the base image {name} is gone (`invoke clean --images` removes it)",
             fix="invoke setup up (builds it again, then the rest)",

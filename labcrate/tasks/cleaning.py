@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from invoke import Context
@@ -11,7 +11,14 @@ from rich.filesize import decimal
 from labcrate import output, process
 from labcrate.clean.another import refuse_living_lab
 from labcrate.clean.removal import Wish, plan_removal, remove_things
-from labcrate.clean.survey import Lot, Thing, engine_bytes, other_clones, survey
+from labcrate.clean.survey import (
+    Lot,
+    Thing,
+    engine_bytes,
+    other_clones,
+    survey,
+    unneeded_cache,
+)
 from labcrate.clone.settings import Settings
 from labcrate.engine.engine import find_engine, require_engine
 from labcrate.errors import Code, LabError
@@ -53,8 +60,9 @@ def clean(
         lot = Lot(clone=settings.clone, project=lab or settings.project, model=model)
         before = survey(lot)
         plan = plan_removal(before, wish)
-        show_plan(lot, before, plan, wish)
-        if dry_run or not plan:
+        others = other_clones(lot.project) if wish.cache else set()
+        show_plan(lot, before, plan, wish, others)
+        if dry_run or not (plan or others):
             return
         again = f"invoke clean --lab {lab}" if lab else "invoke clean"
         tell_losses(settings, lot.project, again, force)
@@ -65,6 +73,10 @@ def clean(
             return
         held = engine_bytes(engine)
         failures = remove_things(settings.clone, plan)
+        if others:
+            unneeded = unneeded_cache(lot)
+            failures += remove_things(settings.clone, unneeded)
+            plan += unneeded
         if not process.is_dry():
             report_clean(lot, plan, held - engine_bytes(engine), failures)
 
@@ -76,8 +88,13 @@ def tell_losses(settings: Settings, project: str, again: str, force: bool) -> No
     tell_work(work, f"the containers of {project} go")
 
 
-def show_plan(lot: Lot, before: Sequence[Thing], plan: Sequence[Thing], wish: Wish) -> None:
-    """The plan as a table, one row a kind of thing where there are many."""
+def show_plan(
+    lot: Lot, before: Sequence[Thing], plan: Sequence[Thing], wish: Wish, others: Collection[str]
+) -> None:
+    """The plan as a table, one row a kind of thing where there are many.
+
+    others: the labs that share layers and build cache with this one, where the cache is to go.
+    """
     rows: list[tuple[str, str, str, str]] = [
         (thing.kind, thing.name, decimal(thing.size), "yes" if thing in plan else "stays")
         for thing in before
@@ -91,10 +108,10 @@ def show_plan(lot: Lot, before: Sequence[Thing], plan: Sequence[Thing], wish: Wi
     shared = "images share layers: less comes back than the sum"
     headings = ("what", "name", "size", "goes")
     output.table(headings, rows, title=f"clean {lot.project}", caption=shared)
-    others = other_clones(lot.project)
-    if wish.cache and others:
-        output.say(f"The build cache stays: {', '.join(sorted(others))} uses it too.")
-    if not plan:
+    if others:
+        names = ", ".join(sorted(others))
+        output.say(f"Of the build cache, downloads and what the images of {names} hold stay.")
+    elif not plan:
         output.say("Nothing to remove.")
 
 

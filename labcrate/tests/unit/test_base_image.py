@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,9 @@ from labcrate.errors import Code, LabError
 DEBIAN = {"ID": "debian", "VERSION_CODENAME": "bookworm"}
 UBUNTU = {"ID": "ubuntu", "VERSION_CODENAME": "noble"}
 SOURCES = "deb http://m.example/debian bookworm main\ndeb http://m.example/ubuntu noble main\n"
+
+
+SHARED = "localhost/labcrate/debian:trixie"
 
 
 def yes(_question: str) -> bool:
@@ -67,9 +71,35 @@ def test_without_a_registry_one_is_built_and_kept_in_env(settings: Settings, hos
     (made,) = host.called("mmdebstrap")
     assert (made[1], made[4], made[6]) == ("--mode=root", "trixie", "http://m.example/debian")
     (imported,) = host.called("docker", "import")
-    assert f"LABEL {labels.PROJECT}=lab-test-1" in imported
-    assert read_env(settings.clone.env_file)["BASE_IMAGE"] == "lab-test-1/debian:trixie"
+    assert f"LABEL {labels.BASE}={SHARED}" in imported
+    assert read_env(settings.clone.env_file)["BASE_IMAGE"] == SHARED
     assert not Path(made[5]).parent.exists()
+
+
+def test_a_second_clone_uses_the_one_that_is_here(settings: Settings, host: Double) -> None:
+    settings.clone.env_file.write_text("BASE_IMAGE=debian:trixie-slim\n")
+    host.expect("docker", "image", "inspect", SHARED)
+    ensure_base_image(settings, lambda _: False)
+    assert not host.called("mmdebstrap")
+    assert read_env(settings.clone.env_file)["BASE_IMAGE"] == SHARED
+
+
+@pytest.mark.parametrize("name", [SHARED, "lab-test-1/debian:trixie"])
+def test_no_registry_is_asked_for_an_image_that_was_built_here(
+    settings: Settings, host: Double, name: str
+) -> None:
+    """Whoever owns such a name there could hand any image to the lab."""
+    own = replace(settings, base_image=name)
+    own.clone.env_file.write_text(f"BASE_IMAGE={name}\n")
+    ensure_base_image(own, yes)
+    assert not host.called("docker", "pull")
+    assert host.called("docker", "import")
+
+
+def test_one_that_another_clone_built_meanwhile_is_used(host: Double) -> None:
+    host.expect("docker", "image", "inspect", "x")
+    room.build_base("x", "trixie", "http://m.example/debian")
+    assert not host.called("docker", "import")
 
 
 def test_building_one_is_asked_first(settings: Settings, host: Double) -> None:
@@ -87,39 +117,39 @@ def test_a_dry_run_keeps_nothing(settings: Settings, host: Double) -> None:
 
 
 def test_the_tool_is_installed_where_it_is_missing(
-    settings: Settings, host: Double, monkeypatch: pytest.MonkeyPatch
+    host: Double, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(environment, "command_path", lambda _: None)
-    room.build_base("x", "trixie", "http://m.example/debian", settings)
+    room.build_base("x", "trixie", "http://m.example/debian")
     assert host.called("apt-get", "install", "mmdebstrap")
 
 
-def test_a_base_that_cannot_be_built_says_why(settings: Settings, host: Double) -> None:
+def test_a_base_that_cannot_be_built_says_why(host: Double) -> None:
     host.expect("mmdebstrap", returncode=1, stdout="one\nE: no such suite\n")
     with pytest.raises(LabError, match="no such suite") as caught:
-        room.build_base("x", "trixie", "http://m.example/debian", settings)
+        room.build_base("x", "trixie", "http://m.example/debian")
     assert caught.value.code is Code.BASE_IMAGE
 
 
 @pytest.mark.parametrize(
     ("release", "base"),
     [
-        (DEBIAN, ("lab-test-1/debian:trixie", "trixie", "http://m.example/debian")),
-        (UBUNTU, ("lab-test-1/ubuntu:noble", "noble", "http://m.example/ubuntu")),
+        (DEBIAN, (SHARED, "trixie", "http://m.example/debian")),
+        (UBUNTU, ("localhost/labcrate/ubuntu:noble", "noble", "http://m.example/ubuntu")),
     ],
 )
 @pytest.mark.usefixtures("host")
 def test_debian_gets_its_stable_and_others_their_own_release(
-    settings: Settings, release: dict[str, str], base: tuple[str, str, str]
+    release: dict[str, str], base: tuple[str, str, str]
 ) -> None:
-    assert local_base(settings, release) == base
+    assert local_base(release) == base
 
 
 @pytest.mark.usefixtures("host")
 @pytest.mark.parametrize("release", [{"ID": "fedora", "VERSION_CODENAME": "42"}, {}])
 def test_a_host_without_apt_needs_an_image_that_is_here(
-    settings: Settings, release: dict[str, str]
+    release: dict[str, str],
 ) -> None:
     with pytest.raises(LabError, match="no apt to build") as caught:
-        local_base(settings, release)
+        local_base(release)
     assert caught.value.code is Code.BASE_IMAGE

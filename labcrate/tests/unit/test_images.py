@@ -263,7 +263,7 @@ def test_the_parts_are_copied_with_modes_of_their_own(clone: Clone) -> None:
 def test_a_base_that_setup_built_must_still_be_here(settings: Settings, double: Double) -> None:
     require_base(settings)
     assert double.calls == []
-    own = replace(settings, base_image="lab-test-1/debian:trixie")
+    own = replace(settings, base_image="localhost/labcrate/debian:trixie")
     double.expect("docker", "image", "inspect", stdout="sha256:1\n")
     require_base(own)
     absent = "Error response from daemon: No such image: x:latest"
@@ -277,7 +277,7 @@ def test_a_base_that_setup_built_must_still_be_here(settings: Settings, double: 
 def test_an_engine_that_is_away_does_not_read_as_an_image_that_is_gone(
     settings: Settings, double: Double
 ) -> None:
-    own = replace(settings, base_image="lab-test-1/debian:trixie")
+    own = replace(settings, base_image="localhost/labcrate/debian:trixie")
     said = "Cannot connect to the Docker daemon at unix:///var/run/docker.sock."
     double.expect("docker", "image", "inspect", stderr=said, returncode=1)
     with pytest.raises(LabError) as caught:

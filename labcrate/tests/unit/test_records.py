@@ -82,6 +82,23 @@ def test_what_an_images_layers_are_kept_by_goes_with_the_last_step_on_it() -> No
     assert ids(killed, begun=("ours", "high", "low1")) == ["high", "low1"]
 
 
+def test_what_images_hold_and_downloads_are_needed() -> None:
+    """And what they are built on, whoever built it; beside other clones the rest goes."""
+    blocks = [
+        block("low", STEP),
+        block("torch", STEP, "low"),
+        block("final", STEP, "torch") + "\nShared: true",
+        block("probe", STEP, "torch"),
+        block("folder", "local source for labcrate-parts"),
+        block("under", STEP),
+        block("theirs", "mount / from exec make", "under") + "\nShared: true",
+        block("uv", STEP) + "\nType: exec.cachemount",
+    ]
+    found = own_records("\n\n".join(blocks))
+    assert {one.id for one in found if not one.needed} == {"probe", "folder"}
+    assert {one.id for one in found if one.needed} == {"final", "torch", "low", "under", "uv"}
+
+
 def test_an_owners_steps_count_on_top_of_a_labs_and_nowhere_else() -> None:
     blocks = [
         block("ours", STEP),

@@ -19,6 +19,7 @@ from labcrate.clean.survey import (
     engine_bytes,
     other_clones,
     survey,
+    unneeded_cache,
 )
 from labcrate.clone.place import Clone
 from labcrate.engine.engine import Engine
@@ -69,7 +70,8 @@ def test_every_listing_is_by_this_clones_label(engine: Double, lot: Lot, elses: 
         assert {argv[1] for argv in asked} == {"ps", "network", "image", "volume"}
         ours = f"label=dev.labcrate.project={project}"
         composes = f"label=com.docker.compose.project={project}"
-        assert [argv for argv in asked if not {ours, composes} & set(argv)] == []
+        base = "label=dev.labcrate.base"
+        assert [argv for argv in asked if not {ours, composes, base} & set(argv)] == []
         assert any(composes in argv and ours not in argv for argv in asked) is one.mine
 
 
@@ -97,6 +99,12 @@ def test_a_shared_build_cache_is_not_touched(engine: Double, lot: Lot) -> None:
     assert not engine.called("buildx", "du")
 
 
+def test_beside_another_clone_only_what_no_image_holds_goes(engine: Double, lot: Lot) -> None:
+    held = STEP.replace("r1", "r2") + "Shared: true\n"
+    engine.expect("docker", "buildx", "du", "--verbose", stdout=f"{STEP}\n{held}")
+    assert [one.ref for one in unneeded_cache(lot)] == ["r1"]
+
+
 def test_a_clean_that_was_killed_left_word_of_its_records(engine: Double, lot: Lot) -> None:
     engine.expect("docker", "buildx", "du", stdout="ID: r9\nSize: 1MB\nDescription: from local\n")
     assert kinds(lot, "cache") == []
@@ -113,6 +121,20 @@ def test_a_users_image_on_the_labs_is_the_users(engine: Double, lot: Lot) -> Non
     listed = "\n".join((*rows, unknown, *owners))
     engine.expect("docker", "image", "ls", "--no-trunc", stdout=listed)
     assert [thing.ref for thing in kinds(lot, "image")] == ["1", "2", "5"]
+
+
+BASE = "localhost/labcrate/debian:trixie"
+
+
+def test_the_base_goes_with_the_last_clone(engine: Double, lot: Lot) -> None:
+    """What the user built on it inherits its label."""
+    label = "label=dev.labcrate.base"
+    rows = f"1\t{BASE}\t120MB\n2\tmine:1\t130MB\n3\t<none>:<none>\t130MB\n"
+    engine.expect("docker", "image", "ls", label, stdout=rows)
+    engine.expect("docker", "image", "ls", f"reference={BASE}", f"{label}={BASE}", stdout="1\n")
+    assert [thing.name for thing in kinds(lot, "image")] == [BASE]
+    engine.expect("docker", "volume", "label=dev.labcrate.project", stdout="lab-x\nlab-y\n")
+    assert kinds(lot, "image") == []
 
 
 def test_the_owners_images_of_another_clone_are_not_ours(engine: Double, elses: Lot) -> None:

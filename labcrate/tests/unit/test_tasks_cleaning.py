@@ -40,6 +40,7 @@ def engine(task_lab: TaskLab) -> TaskLab:
         double.expect("docker", *words)
         task_lab.answer("docker", *words, *([LABEL] if "du" not in words else []), told=told(text))
     double.expect("docker", "image", "ls", "--quiet")
+    double.expect("docker", "image", "ls", "label=dev.labcrate.base")
     double.expect("docker", "system", "df", stdout='[{"Name": "lab-test-1_home", "Size": "2GB"}]')
     double.expect("docker", "container", "rm", does=goes("c1"))
     double.expect("docker", "network", "rm", does=goes("n1"))
@@ -92,13 +93,21 @@ def test_the_cache_that_stays_is_said(engine: TaskLab, capsys: pytest.CaptureFix
     assert engine.calls
 
 
-def test_a_cache_that_another_clone_uses_stays(
+def test_beside_another_clone_the_unneeded_cache_goes(
     engine: TaskLab, capsys: pytest.CaptureFixture[str]
 ) -> None:
     engine.double.expect("docker", "volume", "label=dev.labcrate.project", stdout="lab-other-1\n")
     clean(context(), cache=True, yes=True)
-    assert "The build cache stays: lab-other-1 uses it too." in shown(capsys)
-    assert "buildx" not in removals(engine)
+    assert "what the images of lab-other-1 hold stay" in shown(capsys)
+    assert removals(engine) == ["container", "network", "buildx"]
+
+
+def test_a_cache_that_anothers_image_holds_stays(engine: TaskLab) -> None:
+    engine.double.expect("docker", "volume", "label=dev.labcrate.project", stdout="lab-other-1\n")
+    held = "ID: r1\nShared: true\nSize: 1MB\nDescription: x /bin/sh -c : labcrate 'x'\n"
+    engine.double.expect("docker", "buildx", "du", stdout=held)
+    clean(context(), all_=True, yes=True)
+    assert removals(engine) == ["container", "network", "image", "volume"]
 
 
 def test_what_comes_back_is_the_disks_own_figure(
