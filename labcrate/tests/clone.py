@@ -120,8 +120,12 @@ def said(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def clean_environ() -> dict[str, str]:
-    """The environment without variables that would override the clone's .env."""
-    return {name: value for name, value in os.environ.items() if name not in rules.KNOWN}
+    """The environment without variables that would override the clone's .env.
+
+    And with Python's own cache: without it, each task would compile the whole machinery again.
+    """
+    left_out = {*rules.KNOWN, "PYTHONDONTWRITEBYTECODE"}
+    return {name: value for name, value in os.environ.items() if name not in left_out}
 
 
 def copy_tree(target: Path) -> Path:

@@ -7,8 +7,10 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import nox
 
@@ -56,24 +58,30 @@ def machinery(session: nox.Session) -> None:
 
 @contextmanager
 def beside(session: nox.Session) -> Iterator[None]:
-    """The half of the engine tests that runs beside the other one: half of what they do is to wait.
+    """The half of the engine tests that runs beside the other one, and a tenth of the mutations.
 
     pytest-xdist has groups for this, which it does not heed with pytest 9.2.
     """
     log = REPORTS / "beside.log"
     mine = ("-m", "beside", f"--junitxml={REPORTS / 'beside.xml'}", *LONGEST, ENGINE)
+    environ = {**os.environ, "PYTHONPATH": str(HERE)}
     session.log(f"half of the engine tests run beside the others, into {log}")
-    with (
-        log.open("w") as out,
-        subprocess.Popen([*PYTEST, *mine], stdout=out, stderr=subprocess.STDOUT) as child,
-    ):
+
+    def run_both(out: IO[str]) -> list[int]:
+        return [
+            subprocess.run(command, env=environ, stdout=out, stderr=subprocess.STDOUT).returncode
+            for command in ([*PYTEST, *mine], [*PYTHON, "mutations", "tenth"])
+        ]
+
+    with log.open("w") as out, ThreadPoolExecutor() as pool:
+        child = pool.submit(run_both, out)
         try:
             yield
         finally:
-            code = child.wait()
+            codes = child.result()
             print(log.read_text(encoding="utf-8"), flush=True)
-    if code:
-        session.error(f"the tests in {log} failed")
+    if any(codes):
+        session.error(f"something in {log} failed")
 
 
 def chromium(session: nox.Session) -> bool:
@@ -140,6 +148,14 @@ def account(session: nox.Session, page: Path, *kinds: str) -> None:
     session.run(*PYTEST, str(HERE / "engine"), *wanted, *session.posargs)
     text = session.run(*PYTHON, "faultlog", *kinds, silent=True, env={"PYTHONPATH": str(HERE)})
     page.write_text(str(text), encoding="utf-8")
+
+
+@nox.session(default=False)
+def fuzz(session: nox.Session) -> None:
+    """Five hundred random sequences of verbs in labs beside others'. About an hour."""
+    tools(session)
+    session.env["LAB_SEQUENCES"] = "500"
+    session.run(*PYTEST, str(HERE / "engine" / "test_random_verbs.py"), "-s", *session.posargs)
 
 
 @nox.session(default=False)

@@ -151,6 +151,9 @@ def test_every_service_is_locked_down(tmp_path: Path) -> None:
         assert service["security_opt"] == ["no-new-privileges:true"], name
         assert service["user"] == "1000:1000", name
         assert service["init"], name
+        assert service["pids_limit"] == int(OPTIONAL["PIDS_LIMIT"]), name
+        assert service["restart"] == "always", name
+        assert bool(service.get("read_only")) is (name == "tensorboard"), name
         assert "privileged" not in service, name
         assert service.get("network_mode") is None, name
         assert not [v for v in service["volumes"] if "docker.sock" in v.get("source", "")], name
@@ -350,6 +353,7 @@ def test_the_owners_code_is_in_the_lab_and_no_folder_is_made_by_the_engine(
     binds = [one for service in services.values() for one in service["volumes"]]
     made = [one for one in binds if one["type"] == "bind" and one["bind"].get("create_host_path")]
     assert made == []
+    assert mounts["/wheels"]["read_only"]
     assert all(one.get("read_only") for one in services["tensorboard"]["volumes"])
 
 

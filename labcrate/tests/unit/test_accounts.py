@@ -73,8 +73,17 @@ def test_a_page_names_nobodys_machine(text: str, shown: str) -> None:
 @pytest.mark.parametrize("mutation", mutations.MUTATIONS, ids=lambda m: m.what)
 def test_every_mutation_still_fits(mutation: mutations.Mutation) -> None:
     assert (ROOT / mutation.file).read_text().count(mutation.old) == 1
-    path, _, name = mutation.test.partition("::")
+    path, _, name = mutation.path.partition("::")
     assert f"def {name}(" in (ROOT / path).read_text()
+
+
+def test_every_protection_is_listed_once() -> None:
+    """security.md says what is protected from whom; a protection without a test is none."""
+    text = (DOCS / "security.md").read_text()
+    shown = text.partition("<!-- protections -->\n")[2].partition("<!-- /protections -->")[0]
+    assert shown == mutations.tables()
+    names = [mutation.what for mutation in mutations.MUTATIONS]
+    assert len(set(names)) == len(names)
 
 
 def test_the_page_of_mutations_is_current() -> None:

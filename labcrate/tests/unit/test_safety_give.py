@@ -25,11 +25,11 @@ class Watch:
         self.before_answer: Callable[[str], None] = lambda _name: None
         patch.setattr(os, "stat", self.stat)
         real_fstat = os.fstat
-        patch.setattr(os, "fstat", lambda number: as_roots(real_fstat(number)))
+        patch.setattr(os, "fstat", lambda number: as_of(real_fstat(number), 0))
         patch.setattr(os, "chown", self.chown)
 
     def stat(self, path: Any, **options: Any) -> os.stat_result:
-        found = as_roots(self.real(path, **options))
+        found = as_of(self.real(path, **options), 0)
         if not isinstance(path, int):
             self.before_answer(Path(path).name)
         return found
@@ -40,9 +40,9 @@ class Watch:
         self.given.append((found.st_dev, found.st_ino))
 
 
-def as_roots(found: os.stat_result) -> os.stat_result:
+def as_of(found: os.stat_result, uid: int) -> os.stat_result:
     fields = list(found)
-    fields[4] = 0
+    fields[4] = uid
     return os.stat_result(fields)
 
 
@@ -69,6 +69,17 @@ def test_all_of_it_is_handed_over(folder: Path, watch: Watch) -> None:
     own = {node(path, watch.real) for path in (folder, folder / "sub", folder / "sub" / "victim")}
     assert give(folder, LAB)
     assert set(watch.given) == own
+
+
+def test_what_is_not_roots_is_left_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is somebody's, who put it there."""
+    given: list[object] = []
+    for name in ("stat", "fstat"):
+        real = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda *a, real=real, **k: as_of(real(*a, **k), 4321))
+    monkeypatch.setattr(os, "chown", lambda *a, **_: given.append(a))
+    assert not give(folder, LAB)
+    assert given == []
 
 
 @pytest.mark.parametrize("moment", ["sub", "victim"])
