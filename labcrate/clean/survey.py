@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from labcrate import labels, process
-from labcrate.clean.records import dockerfile_steps, own_records, size_bytes
+from labcrate.clean.records import Record, dockerfile_steps, own_downloads, own_records, size_bytes
 from labcrate.clone.env_file import read_env
 from labcrate.clone.place import Clone
 from labcrate.engine.engine import Engine, refusal
@@ -81,7 +81,7 @@ def survey(lot: Lot) -> list[Thing]:
         *_networks(lot),
         *_images(lot),
         *_volumes(lot),
-        *(_cache(lot) if not other_clones(lot.project) else ()),
+        *_cache(lot),
         *_state(lot),
     ]
 
@@ -180,13 +180,22 @@ def begun_file(clone: Clone) -> Path:
 
 
 def _cache(lot: Lot) -> list[Thing]:
-    """BuildKit's records of the lab's own build steps, cache mounts included."""
+    """BuildKit's records of the lab's own build steps, cache mounts included.
+
+    Beside other clones, which share those, only what this lab's builds downloaded for it alone.
+    """
+    text = ask_engine(("buildx", "du", "--verbose"))
+    if other_clones(lot.project):
+        return [_of_cache(record) for record in own_downloads(text, lot.project)]
     begun = begun_file(lot.clone)
     dockerfile = lot.clone.docker / "Dockerfile"
     steps = list(dockerfile_steps(dockerfile.read_text())) if dockerfile.exists() else []
-    text = ask_engine(("buildx", "du", "--verbose"))
     records = own_records(text, begun.read_text().split() if begun.exists() else (), steps)
-    return [Thing(kind="cache", ref=one.id, name=one.what[:60], size=one.size) for one in records]
+    return [_of_cache(record) for record in records]
+
+
+def _of_cache(record: Record) -> Thing:
+    return Thing(kind="cache", ref=record.id, name=record.what[:60], size=record.size)
 
 
 def _state(lot: Lot) -> list[Thing]:

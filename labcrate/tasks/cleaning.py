@@ -93,7 +93,7 @@ def show_plan(lot: Lot, before: Sequence[Thing], plan: Sequence[Thing], wish: Wi
     output.table(headings, rows, title=f"clean {lot.project}", caption=shared)
     others = other_clones(lot.project)
     if wish.cache and others:
-        output.say(f"The build cache stays: {', '.join(sorted(others))} uses it too.")
+        output.say(f"What others use of the build cache stays: {', '.join(sorted(others))}.")
     if not plan:
         output.say("Nothing to remove.")
 

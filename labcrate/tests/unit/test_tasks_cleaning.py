@@ -97,7 +97,7 @@ def test_a_cache_that_another_clone_uses_stays(
 ) -> None:
     engine.double.expect("docker", "volume", "label=dev.labcrate.project", stdout="lab-other-1\n")
     clean(context(), cache=True, yes=True)
-    assert "The build cache stays: lab-other-1 uses it too." in shown(capsys)
+    assert "What others use of the build cache stays: lab-other-1." in shown(capsys)
     assert "buildx" not in removals(engine)
 
 
