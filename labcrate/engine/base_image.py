@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 
 from labcrate import environment, labels, output, process
 from labcrate.clone.env_file import fill, read_text, write_private
 from labcrate.clone.settings import Settings
+from labcrate.engine.debian_root import build_command, remove_killed_build, work_folder
 from labcrate.engine.install import (
     Confirm,
     Step,
@@ -31,6 +30,7 @@ PULL_S = 90.0
 
 def ensure_base_image(settings: Settings, confirm: Confirm) -> None:
     """Have the base image: here, from its registry, or built from the distribution's packages."""
+    remove_killed_build(settings.clone)
     wanted = settings.base_image
     if process.ask(("docker", "image", "inspect", wanted)).ok:
         output.setup_row("base image", f"already here: {wanted}")
@@ -75,13 +75,12 @@ def build_base(name: str, suite: str, mirror: str, settings: Settings) -> None:
     if environment.command_path("mmdebstrap") is None:
         act_on(Step(argv=("apt-get", "update")))
         act_on(Step(argv=("apt-get", "install", "--yes", "--no-install-recommends", "mmdebstrap")))
-    mode = "root" if environment.is_root() else "unshare"
-    with tempfile.TemporaryDirectory(prefix="labcrate-") as folder:
-        archive = str(Path(folder) / "base.tar")
-        options = (f"--mode={mode}", "--variant=minbase", "--include=ca-certificates")
-        _must(("mmdebstrap", *options, suite, archive, mirror))
+    with work_folder(settings.clone) as folder:
+        archive = folder / "base.tar"
+        _must(build_command(suite, mirror, archive))
         label = f"LABEL {labels.PROJECT}={settings.project}"
-        _must(("docker", "import", "--change", label, "--change", 'CMD ["bash"]', archive, name))
+        changes = ("--change", label, "--change", 'CMD ["bash"]')
+        _must(("docker", "import", *changes, str(archive), name))
 
 
 def _must(argv: tuple[str, ...]) -> None:
