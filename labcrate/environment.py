@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import shutil
 import sys
 from collections.abc import Mapping
@@ -25,6 +27,28 @@ def is_root() -> bool:
 def user_ids() -> tuple[int, int]:
     """The uid and gid of who runs this."""
     return os.getuid(), os.getgid()
+
+
+def user_name() -> str:
+    """The name of the account that runs this; "" where its number has none."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return ""
+
+
+def is_joining(group: str) -> bool:
+    """Whether this account was put into a group that its session does not have yet."""
+    try:
+        found = grp.getgrnam(group)
+    except KeyError:
+        return False
+    return user_name() in found.gr_mem and found.gr_gid not in (os.getgid(), *os.getgroups())
+
+
+def typed_command() -> tuple[str, ...]:
+    """The tasks that the user typed, as a command that needs no PATH."""
+    return (sys.executable, "-m", "invoke", *sys.argv[1:])
 
 
 def command_path(name: str) -> str | None:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
@@ -212,11 +213,13 @@ def _wait(child: subprocess.Popen[str] | subprocess.Popen[bytes], at_once: AtOnc
     except BaseException as error:
         at_once(error)
         # At a terminal Ctrl-C reached the child already; `kill -INT` on us alone did not.
-        if child.poll() is None:
-            child.send_signal(signal.SIGINT)
-        try:
-            child.wait(GRACE_S)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
+        # What sudo started is root's, and hears the terminal alone.
+        with suppress(PermissionError):
+            if child.poll() is None:
+                child.send_signal(signal.SIGINT)
+            try:
+                child.wait(GRACE_S)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
         raise

@@ -43,6 +43,27 @@ def size_bytes(text: str) -> int:
     return int(float(found[1]) * UNITS[found[2]]) if found else 0
 
 
+def own_downloads(text: str, project: str) -> list[Record]:
+    """The packages that one clone's builds downloaded, in a cache that no other clone has.
+
+    text: what `docker buildx du --verbose` says.
+    """
+    own = re.compile(rf'with id "/*labcrate-uv-{re.escape(project)}-[0-9]+"$')
+    return [record for record, _ in read_records(text) if own.search(record.what)]
+
+
+def read_records(text: str) -> Iterator[tuple[Record, str]]:
+    """Each record of `docker buildx du --verbose`, with the text that it was read from."""
+    for block in text.split("\n\n"):
+        found = dict(re.findall(r"^(\w[\w ]*):[ \t]+(.*)$", block, re.MULTILINE))
+        if "ID" in found:
+            what = " ".join(found.get("Description", "").split())
+            shared = found.get("Shared") == "true"
+            size = 0 if shared else size_bytes(found.get("Size", ""))
+            needed = shared or found.get("Type") == "exec.cachemount"
+            yield Record(id=found["ID"], what=what, size=size, needed=needed), block
+
+
 def own_records(text: str, begun: Sequence[str] = (), steps: Sequence[str] = ()) -> list[Record]:
     """The records of `docker buildx du --verbose` that are a lab's.
 
@@ -53,18 +74,10 @@ def own_records(text: str, begun: Sequence[str] = (), steps: Sequence[str] = ())
     blocks: dict[str, str] = {}
     records: dict[str, Record] = {}
     own: set[str] = set()
-    for block in text.split("\n\n"):
-        found = dict(re.findall(r"^(\w[\w ]*):[ \t]+(.*)$", block, re.MULTILINE))
-        if "ID" not in found:
-            continue
-        what = " ".join(found.get("Description", "").split())
-        shared = found.get("Shared") == "true"
-        size = 0 if shared else size_bytes(found.get("Size", ""))
-        needed = shared or found.get("Type") == "exec.cachemount"
-        records[found["ID"]] = Record(id=found["ID"], what=what, size=size, needed=needed)
-        blocks[found["ID"]] = block
-        if any(mark in what for mark in MARKS) or found["ID"] in begun:
-            own.add(found["ID"])
+    for record, block in read_records(text):
+        records[record.id], blocks[record.id] = record, block
+        if any(mark in record.what for mark in MARKS) or record.id in begun:
+            own.add(record.id)
     # How parents are written changed between versions of Buildx; that their ids appear did not.
     parents = {ref: [p for p in blocks if p != ref and p in blocks[ref]] for ref in blocks}
     own |= _built_on(own, parents, {ref: one.what for ref, one in records.items()}, steps)

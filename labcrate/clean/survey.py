@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from labcrate import labels, process
-from labcrate.clean.records import dockerfile_steps, own_records, size_bytes
+from labcrate.clean.records import Record, dockerfile_steps, own_downloads, own_records, size_bytes
 from labcrate.clone.env_file import read_env
 from labcrate.clone.place import Clone
 from labcrate.engine.engine import Engine, refusal
@@ -77,10 +77,9 @@ def engine_bytes(engine: Engine) -> int:
 def survey(lot: Lot) -> list[Thing]:
     """Everything this clone's lab has on the engine now; or another one that was named."""
     found = [*_containers(lot), *_networks(lot), *_images(lot), *_volumes(lot)]
-    if not other_clones(lot.project):
-        # The last clone's: what all of them share.
-        found += [*_bases(), *_cache(lot)]
-    return [*found, *_state(lot)]
+    # What all clones share goes with the last one's.
+    alone = not other_clones(lot.project)
+    return [*found, *(_bases() if alone else ()), *_cache(lot, alone), *_state(lot)]
 
 
 def _containers(lot: Lot) -> list[Thing]:
@@ -191,22 +190,30 @@ def begun_file(clone: Clone) -> Path:
 
 
 def unneeded_cache(lot: Lot) -> list[Thing]:
-    """What the build cache holds for no image of any lab: to be asked once this lab's are gone."""
-    return _cache(lot, unneeded=True)
+    """The lab's steps that no image holds, of any lab: to be asked once this lab's are gone."""
+    text = ask_engine(("buildx", "du", "--verbose"))
+    return [_of_cache(record) for record in _records(lot, text) if not record.needed]
 
 
-def _cache(lot: Lot, unneeded: bool = False) -> list[Thing]:
-    """BuildKit's records of the lab's own build steps, cache mounts included."""
+def _cache(lot: Lot, alone: bool) -> list[Thing]:
+    """BuildKit's records of the lab's own build steps, cache mounts included.
+
+    Beside other clones, which share those, only what this lab's builds downloaded for it alone.
+    """
+    text = ask_engine(("buildx", "du", "--verbose"))
+    found = _records(lot, text) if alone else own_downloads(text, lot.project)
+    return [_of_cache(record) for record in found]
+
+
+def _records(lot: Lot, text: str) -> list[Record]:
     begun = begun_file(lot.clone)
     dockerfile = lot.clone.docker / "Dockerfile"
     steps = list(dockerfile_steps(dockerfile.read_text())) if dockerfile.exists() else []
-    text = ask_engine(("buildx", "du", "--verbose"))
-    records = own_records(text, begun.read_text().split() if begun.exists() else (), steps)
-    return [
-        Thing(kind="cache", ref=one.id, name=one.what[:60], size=one.size)
-        for one in records
-        if not (unneeded and one.needed)
-    ]
+    return own_records(text, begun.read_text().split() if begun.exists() else (), steps)
+
+
+def _of_cache(record: Record) -> Thing:
+    return Thing(kind="cache", ref=record.id, name=record.what[:60], size=record.size)
 
 
 def _state(lot: Lot) -> list[Thing]:

@@ -37,11 +37,20 @@ def caller_ids(clone: Clone) -> tuple[int, int]:
     the lab's own, so that no other account can read what the lab may.
     """
     if not environment.is_root():
-        return environment.user_ids()
+        return account_ids()
     if environment.variable("SUDO_UID") not in ("", "0"):
         return int(environment.variable("SUDO_UID")), int(environment.variable("SUDO_GID"))
     owner = clone.root.stat()
     return (owner.st_uid, owner.st_gid) if owner.st_uid else (unused_id(), unused_id())
+
+
+def account_ids() -> tuple[int, int]:
+    """The caller's uid and gid; in a shell of `newgrp docker` the gid that a login has."""
+    uid, gid = environment.user_ids()
+    with suppress(KeyError):
+        if gid == grp.getgrnam("docker").gr_gid:
+            return uid, pwd.getpwuid(uid).pw_gid
+    return uid, gid
 
 
 def unused_id(first: int = 1000) -> int:
@@ -131,12 +140,13 @@ def _make_folder(path: Path) -> None:
         ) from None
 
 
-def give(path: Path, owner: tuple[int, int]) -> bool:
-    """Hand root's files in a folder of the lab to the lab's user; whether anything changed.
+def give(path: Path, owner: tuple[int, int], spared: Sequence[str] = ()) -> bool:
+    """Hand root's files in a folder of the lab to a user; whether anything changed.
 
     A notebook may swap what is in there at any moment, so no name is ever looked up from the top:
     each file is reached through the folder that was opened before it. A folder that is itself a
-    link is left alone, because where it leads may be such a place.
+    link is left alone, because where it leads may be such a place. spared: folders in it whose
+    files are not looked at.
     """
     if owner[0] == 0:
         return False
@@ -150,7 +160,9 @@ def give(path: Path, owner: tuple[int, int]) -> bool:
         changed = os.fstat(top).st_uid == 0
         if changed:
             os.chown(top, *owner)
-        for _, folders, files, folder in os.fwalk(".", dir_fd=top, follow_symlinks=False):
+        for where, folders, files, folder in os.fwalk(".", dir_fd=top, follow_symlinks=False):
+            if where == ".":
+                folders[:] = [name for name in folders if name not in spared]
             given = [name for name in (*folders, *files) if _give_one(name, folder, owner)]
             changed = changed or bool(given)
     finally:

@@ -10,6 +10,7 @@ import filelock
 
 from labcrate import output, process
 from labcrate.clone.env_file import if_there_is_room, writable
+from labcrate.clone.ownership import closed
 from labcrate.clone.place import Clone
 from labcrate.errors import Code, LabError
 
@@ -21,6 +22,8 @@ def refuse_read_only(clone: Clone) -> None:
             fix="clone it to a place that you can write to",
             code=Code.FOLDER,
         )
+    if clone.state.is_dir() and not writable(clone.state):
+        raise closed(clone, clone.state)
 
 
 @contextmanager

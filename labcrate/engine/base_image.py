@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 
 from labcrate import environment, labels, output, process
 from labcrate.clone.env_file import fill, read_text, write_private
+from labcrate.clone.place import Clone
 from labcrate.clone.settings import BUILT_HERE, Settings
+from labcrate.engine.debian_root import build_command, remove_killed_build, work_folder
 from labcrate.engine.install import (
     Confirm,
     Step,
@@ -31,6 +31,7 @@ PULL_S = 90.0
 
 def ensure_base_image(settings: Settings, confirm: Confirm) -> None:
     """Have the base image: here, from its registry, or built from the distribution's packages."""
+    remove_killed_build(settings.clone)
     wanted = settings.base_image
     if is_here(wanted):
         output.setup_row("base image", f"already here: {wanted}")
@@ -43,7 +44,7 @@ def ensure_base_image(settings: Settings, confirm: Confirm) -> None:
     else:
         if not confirm(f"No image registry answers. Build {name} from {suite}'s packages?"):
             raise not_agreed(f"build the base image {name} from the distribution's packages")
-        build_base(name, suite, mirror)
+        build_base(settings.clone, name, suite, mirror)
         output.setup_row("base image", f"no registry answers; built {name} from {suite}'s packages")
     if not process.is_dry():
         path = settings.clone.env_file
@@ -84,20 +85,18 @@ def local_base(release: Mapping[str, str]) -> tuple[str, str, str]:
     return f"{BUILT_HERE}{distribution}:{suite}", suite, mirror
 
 
-def build_base(name: str, suite: str, mirror: str) -> None:
+def build_base(clone: Clone, name: str, suite: str, mirror: str) -> None:
     if environment.command_path("mmdebstrap") is None:
         act_on(Step(argv=("apt-get", "update")))
         act_on(Step(argv=("apt-get", "install", "--yes", "--no-install-recommends", "mmdebstrap")))
-    mode = "root" if environment.is_root() else "unshare"
-    with tempfile.TemporaryDirectory(prefix="labcrate-") as folder:
-        archive = str(Path(folder) / "base.tar")
-        options = (f"--mode={mode}", "--variant=minbase", "--include=ca-certificates")
-        _must(("mmdebstrap", *options, suite, archive, mirror))
+    with work_folder(clone) as folder:
+        archive = folder / "base.tar"
+        _must(build_command(suite, mirror, archive))
         if is_here(name):
             # Another clone was set up at the same time, and was quicker.
             return
-        label = f"LABEL {labels.BASE}={name}"
-        _must(("docker", "import", "--change", label, "--change", 'CMD ["bash"]', archive, name))
+        changes = ("--change", f"LABEL {labels.BASE}={name}", "--change", 'CMD ["bash"]')
+        _must(("docker", "import", *changes, str(archive), name))
 
 
 def _must(argv: tuple[str, ...]) -> None:

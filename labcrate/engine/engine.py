@@ -100,11 +100,7 @@ def parse_info(info: Mapping[str, Any]) -> Engine:
 def refusal(text: str, context: str = "", host: str = "") -> LabError:
     """Why `docker info` failed, from what it said. context: the chosen one, and where it leads."""
     if "permission denied" in text.lower():
-        return LabError(
-            "the engine runs, but this user may not use its socket",
-            fix="sudo usermod -aG docker $USER, then log out and in (or run: newgrp docker)",
-            code=Code.ENGINE_DENIED,
-        )
+        return denied()
     leave = "docker context use default (leaves it; and unset DOCKER_CONTEXT if that is set)"
     if lost := re.search(r'context "?([^":]+)"?: (?:context )?not found|context not found', text):
         named = f"{lost[1]}, which was chosen," if lost[1] else "that was chosen"
@@ -125,6 +121,21 @@ def refusal(text: str, context: str = "", host: str = "") -> LabError:
         else "invoke setup (starts the engine that is installed, or installs one)",
         code=Code.ENGINE_DOWN,
         why=text.strip().splitlines()[-1] if text.strip() else "",
+    )
+
+
+def denied() -> LabError:
+    """Why this user may not use the engine's socket: not in its group, or only since the login."""
+    if environment.is_joining("docker"):
+        return LabError(
+            "the engine runs, but this session does not know yet that this user may use it",
+            fix="newgrp docker (or log out and in), then the same command again",
+            code=Code.ENGINE_DENIED,
+        )
+    return LabError(
+        "the engine runs, but this user may not use its socket",
+        fix="sudo usermod -aG docker $USER, then log out and in (or run: newgrp docker)",
+        code=Code.ENGINE_DENIED,
     )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from labcrate import environment, output, process
 from labcrate.engine.client import chosen_context, plugin_trouble
 from labcrate.engine.engine import Engine, find_engine, require_engine
+from labcrate.engine.membership import GROUP
 from labcrate.errors import Code, LabError
 
 Confirm = Callable[[str], bool]
@@ -139,11 +140,11 @@ def start_engine() -> None:
     else:
         prefix = sudo()
         _clear_stale_pid(Path("/var/run/docker.pid"), prefix)
-        process.detach((*prefix, "dockerd"), log=DOCKERD_LOG if environment.is_root() else None)
+        _detach_dockerd(prefix)
     if process.is_dry():
         return
     deadline = time.monotonic() + DOCKERD_START_S
-    while not process.ask(("docker", "info"), timeout_s=10).ok:
+    while not engine_answers():
         if time.monotonic() > deadline:
             where = "journalctl -u docker" if has_systemd() else str(DOCKERD_LOG)
             raise LabError(
@@ -152,6 +153,23 @@ def start_engine() -> None:
                 code=Code.ENGINE_DOWN,
             )
         time.sleep(0.2)
+
+
+def _detach_dockerd(prefix: tuple[str, ...]) -> None:
+    """prefix: sudo's, which asks for a password at this terminal, so it stays in this session."""
+    if not prefix:
+        process.detach(("dockerd",), log=DOCKERD_LOG)
+        return
+    script = f"setsid --fork dockerd < /dev/null >> {DOCKERD_LOG} 2>&1"
+    process.change((*prefix, "sh", "-c", script))
+
+
+def engine_answers() -> bool:
+    """Whether the engine runs; root asks where this user may not use its socket yet."""
+    asked = process.ask(("docker", "info"), timeout_s=10)
+    if asked.ok or "permission denied" not in asked.text.lower():
+        return asked.ok
+    return process.ask((*sudo(), "docker", "info"), timeout_s=10).ok
 
 
 def _clear_stale_pid(path: Path, prefix: tuple[str, ...]) -> None:
@@ -177,7 +195,7 @@ def ensure_engine(confirm: Confirm) -> Engine:
         missing = error.code is not Code.ENGINE_DOWN or not environment.command_path("dockerd")
     if missing:
         install_engine(confirm)
-    if not process.ask(("docker", "info"), timeout_s=15).ok:
+    if not engine_answers():
         if not missing and not confirm("Start the container engine?"):
             raise not_agreed("start the container engine (dockerd)")
         start_engine()
@@ -213,13 +231,14 @@ def install_engine(confirm: Confirm) -> None:
             fix="install Docker Engine with Compose and Buildx, then: invoke setup",
             code=Code.ENGINE_MISSING,
         )
+    if not environment.is_root():
+        join = ("usermod", "--append", "--groups", GROUP, environment.user_name())
+        plan = (*plan, Step(argv=join))
     steps = "\n".join(f"    {step.describe()}" for step in plan)
     if not confirm(f"No container engine here. Install it with these steps?\n{steps}\n"):
         raise not_agreed("install the container engine with:\n" + steps)
     for step in plan:
         act_on(step)
-    if not environment.is_root():
-        act_on(Step(argv=("usermod", "-aG", "docker", environment.variable("USER"))))
 
 
 def not_agreed(what: str) -> LabError:

@@ -6,8 +6,9 @@ FROM lab-base AS resolver
 ARG ASKED
 ARG LAB_UID=1000
 ARG LAB_GID=1000
+ARG LAB_NAME=unnamed
 USER ${LAB_UID}:${LAB_GID}
-RUN --mount=type=cache,id=labcrate-uv-${LAB_UID},target=/var/cache/uv,uid=${LAB_UID},gid=${LAB_GID} \
+RUN --mount=type=cache,id=labcrate-uv-${LAB_NAME}-${LAB_UID},target=/var/cache/uv,uid=${LAB_UID},gid=${LAB_GID} \
     --mount=from=labcrate-candidate,target=/tmp/docker \
     --mount=source=inside.py,target=/parts/inside.py --mount=source=with-host,target=/parts/with-host \
     --mount=from=labcrate-wheels,target=/wheels \

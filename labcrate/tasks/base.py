@@ -16,9 +16,11 @@ from labcrate import environment, output, process
 from labcrate.clone.env_file import FULL, if_there_is_room
 from labcrate.clone.identity import refuse_copy, settle
 from labcrate.clone.lock import locked
+from labcrate.clone.ownership import not_permitted, owner_kept
 from labcrate.clone.place import Clone, find_clone
 from labcrate.clone.settings import Settings, load
 from labcrate.engine.engine import Engine, find_engine, require_engine
+from labcrate.engine.membership import as_member
 from labcrate.errors import Code, LabError
 from labcrate.lab.compose import Lab
 from labcrate.lab.snapshot import Snapshot, take_snapshot
@@ -39,14 +41,15 @@ def lab_task(takes: Takes = NOTHING, /, **flags: str) -> Callable[[Body], Any]:
         def wrapped(c: Context, *arguments: Any, **options: Any) -> Any:
             mode = process.Mode(dry=bool(c.config.run.dry), echo=bool(c.config.run.echo))
             try:
-                with process.terminable(), process.in_mode(mode):
+                with process.terminable(), process.in_mode(mode), owner_kept():
                     return body(c, *arguments, **options)
             except LabError as error:
                 raise Exit(str(error), code=int(error.code)) from None
             except OSError as error:
-                if not is_full(error):
+                told = no_room(error) if is_full(error) else not_permitted(error)
+                if told is None:
                     raise
-                raise Exit(str(no_room(error)), code=Code.DISK_FULL) from None
+                raise Exit(str(told), code=int(told.code)) from None
             except KeyboardInterrupt:
                 raise Exit(
                     "interrupted; the same command can be run again", code=Code.INTERRUPTED
@@ -140,6 +143,26 @@ def alone(what: str) -> Iterator[Settings]:
         with if_there_is_room() if what in ("down", "clean") else nullcontext():
             recover_packages(Lab(settings=settings))
         yield settings
+
+
+@contextmanager
+def with_the_engines_group() -> Iterator[None]:
+    """Run what the user typed once more, where his session lacks a group that his account has.
+
+    So the first command works on a machine where it has just installed the engine.
+    """
+    try:
+        yield
+    except LabError as error:
+        prefix = as_member() if error.code is Code.ENGINE_DENIED else ()
+        if not prefix:
+            raise
+        returncode = process.attach((*prefix, *environment.typed_command()))
+        output.say(
+            "This terminal is older than your right to use the engine. Before the next "
+            "command, type `newgrp docker` here, or log out and in."
+        )
+        raise Exit(code=returncode) from None
 
 
 def require_up(snapshot: Snapshot) -> None:

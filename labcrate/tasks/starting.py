@@ -37,7 +37,13 @@ from labcrate.lab.own_ports import settle_ports
 from labcrate.lab.snapshot import Snapshot
 from labcrate.lab.work import jupyter_work, lab_work
 from labcrate.smoke.prove import prove_quickly
-from labcrate.tasks.base import alone, asker, lab_task, read_lab_and_engine
+from labcrate.tasks.base import (
+    alone,
+    asker,
+    lab_task,
+    read_lab_and_engine,
+    with_the_engines_group,
+)
 from labcrate.tasks.showing import report_links, show_notices, show_unused, warn_of_others
 from labcrate.tasks.sparing import may_end
 
@@ -51,7 +57,8 @@ def setup(c: Context, yes: bool = False) -> None:  # noqa: ARG001
     refuse_awkward_path(clone)
     refuse_lost_root(clone)
     # The engine first: as it starts, labs of other clones come back and take their ports again.
-    engine = ensure_engine(confirm)
+    with with_the_engines_group():
+        engine = ensure_engine(confirm)
     part_from_original(clone)
     ensure_env_file(clone)
     if process.is_dry() and not clone.env_file.exists():

@@ -283,6 +283,13 @@ def test_a_proxys_password_is_no_variable_of_a_container(tmp_path: Path) -> None
     assert found["jupyter"]["build"]["args"]["HTTPS_PROXY"] == secret["HTTPS_PROXY"]
 
 
+@pytest.mark.parametrize("name", ["lab-test-1", "lab-other"])
+def test_builds_know_whose_cache_they_fill(tmp_path: Path, name: str) -> None:
+    """Typed by hand, too: the Dockerfile makes the id of a cache of it."""
+    found = model(tmp_path, COMPOSE_PROJECT_NAME=name)["services"]["jupyter"]["build"]["args"]
+    assert found["LAB_NAME"] == name
+
+
 def test_bake_builds_what_compose_would(tmp_path: Path) -> None:
     """The same arguments, contexts, secrets and labels, from another folder."""
     resolved = model(tmp_path, HOST_WHEELS="/some/wheels")

@@ -139,7 +139,7 @@ def test_only_its_own_goes(up_lab: Lab, small_up: Lab, tmp_path: Path, happened:
         assert foreign.seen() == before
         assert lives(up_lab) == others
         assert files(small_up) == mine
-        assert "The build cache stays:" in done.stdout
+        assert "of the build cache stays:" in done.stdout
         assert up_lab.project in done.stdout
     finally:
         foreign.remove()

@@ -165,6 +165,47 @@ def test_no_code_of_a_project_runs_on_this_machine(
     happened("its setup.py ran in the image alone")
 
 
+POISON = """import os, pathlib, setuptools
+pathlib.Path(os.environ["UV_CACHE_DIR"], "poison").touch()
+setuptools.setup(py_modules=["poison"])
+"""
+
+TASTER = """import os, pathlib, setuptools
+found = pathlib.Path(os.environ["UV_CACHE_DIR"], "poison").exists()
+pathlib.Path("taster.py").write_text(f"POISONED = {found}\\n")
+setuptools.setup(py_modules=["taster"])
+"""
+
+
+def test_no_build_reaches_another_clones_cache(small_up: Lab, tmp_path: Path) -> None:
+    """A source archive writes into the cache: its own clone sees it, and another does not."""
+    other = Lab(root=tmp_path / "other", environ=small_up.environ)
+    shutil.copytree(small_up.root, other.root, symlinks=True)
+    other.invoke("setup", "--yes")
+    try:
+        source_project(small_up, "poison", POISON)
+        small_up.invoke("add-package", "./notebooks/poison")
+        seen = []
+        for lab in (small_up, other):
+            source_project(lab, "taster", TASTER)
+            lab.invoke("add-package", "./notebooks/taster")
+            code = ("python", "-c", "import taster; print(taster.POISONED)")
+            image = f"{lab.project}/jupyter"
+            seen.append(lab.docker("run", "--rm", image, *code).stdout.strip())
+        assert seen == ["True", "False"]
+        small_up.invoke("remove-package", "poison", "taster")
+    finally:
+        other.invoke("clean", "--all", "--yes")
+
+
+def source_project(lab: Lab, name: str, setup: str) -> None:
+    folder = lab.root / "notebooks" / name
+    folder.mkdir()
+    (folder / "setup.py").write_text(setup)
+    (folder / "setup.cfg").write_text(f"[metadata]\nname = {name}\nversion = 1.0\n")
+    (folder / f"{name}.py").touch()
+
+
 @pytest.mark.attack("an image built on the lab's and left nameless; a project on the lab's image")
 def test_what_others_made_of_the_labs_image_stays(
     small_up: Lab, tmp_path: Path, happened: Happened

@@ -10,6 +10,7 @@ from double import Double
 
 from labcrate import environment, labels, process
 from labcrate.clone.env_file import read_env
+from labcrate.clone.place import Clone
 from labcrate.clone.settings import Settings
 from labcrate.engine import base_image as room
 from labcrate.engine.base_image import ensure_base_image, local_base
@@ -69,11 +70,12 @@ def test_without_a_registry_one_is_built_and_kept_in_env(settings: Settings, hos
     settings.clone.env_file.write_text("# mine\nBASE_IMAGE=debian:trixie-slim\n")
     ensure_base_image(settings, yes)
     (made,) = host.called("mmdebstrap")
-    assert (made[1], made[4], made[6]) == ("--mode=root", "trixie", "http://m.example/debian")
+    assert made[2:4] == ("mmdebstrap", "--mode=root")
+    assert (made[-3], made[-1]) == ("trixie", "http://m.example/debian")
     (imported,) = host.called("docker", "import")
     assert f"LABEL {labels.BASE}={SHARED}" in imported
     assert read_env(settings.clone.env_file)["BASE_IMAGE"] == SHARED
-    assert not Path(made[5]).parent.exists()
+    assert not Path(made[-2]).parent.exists()
 
 
 def test_a_second_clone_uses_the_one_that_is_here(settings: Settings, host: Double) -> None:
@@ -96,9 +98,9 @@ def test_no_registry_is_asked_for_an_image_that_was_built_here(
     assert host.called("docker", "import")
 
 
-def test_one_that_another_clone_built_meanwhile_is_used(host: Double) -> None:
+def test_one_that_another_clone_built_meanwhile_is_used(clone: Clone, host: Double) -> None:
     host.expect("docker", "image", "inspect", "x")
-    room.build_base("x", "trixie", "http://m.example/debian")
+    room.build_base(clone, "x", "trixie", "http://m.example/debian")
     assert not host.called("docker", "import")
 
 
@@ -117,17 +119,17 @@ def test_a_dry_run_keeps_nothing(settings: Settings, host: Double) -> None:
 
 
 def test_the_tool_is_installed_where_it_is_missing(
-    host: Double, monkeypatch: pytest.MonkeyPatch
+    clone: Clone, host: Double, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(environment, "command_path", lambda _: None)
-    room.build_base("x", "trixie", "http://m.example/debian")
+    room.build_base(clone, "x", "trixie", "http://m.example/debian")
     assert host.called("apt-get", "install", "mmdebstrap")
 
 
-def test_a_base_that_cannot_be_built_says_why(host: Double) -> None:
+def test_a_base_that_cannot_be_built_says_why(clone: Clone, host: Double) -> None:
     host.expect("mmdebstrap", returncode=1, stdout="one\nE: no such suite\n")
     with pytest.raises(LabError, match="no such suite") as caught:
-        room.build_base("x", "trixie", "http://m.example/debian")
+        room.build_base(clone, "x", "trixie", "http://m.example/debian")
     assert caught.value.code is Code.BASE_IMAGE
 
 

@@ -8,6 +8,7 @@ import pwd
 import stat
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from double import Double
@@ -102,6 +103,18 @@ def test_root_never_becomes_the_labs_user_nor_does_another_account(
 def test_an_ordinary_caller_is_the_labs_user(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(environment, "is_root", lambda: False)
     assert caller_ids(clone) == (os.getuid(), os.getgid())
+
+
+def test_a_shell_of_newgrp_does_not_make_the_engines_group_the_labs(
+    clone: Clone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(environment, "is_root", lambda: False)
+    monkeypatch.setattr(environment, "user_ids", lambda: (1000, 77))
+    monkeypatch.setattr(grp, "getgrnam", lambda _name: SimpleNamespace(gr_gid=77))
+    monkeypatch.setattr(pwd, "getpwuid", lambda _uid: SimpleNamespace(pw_gid=1000))
+    assert caller_ids(clone) == (1000, 1000)
+    monkeypatch.setattr(environment, "user_ids", lambda: (1000, 78))
+    assert caller_ids(clone) == (1000, 78)
 
 
 def test_env_is_written_once_private_and_then_left_alone(

@@ -268,10 +268,42 @@ def test_an_ordinary_user_joins_the_engines_group(
     assert programs
     monkeypatch.setattr(environment, "is_root", lambda: False)
     monkeypatch.setattr(room, "read_os_release", lambda: DEBIAN_13)
-    monkeypatch.setenv("USER", "ada")
+    monkeypatch.setattr(environment, "user_name", lambda: "ada")
     double.expect("sudo", "apt-get").expect("sudo", "usermod")
-    install_engine(yes)
-    assert double.calls[-1] == ("sudo", "usermod", "-aG", "docker", "ada")
+    asked: list[str] = []
+
+    def agree(question: str) -> bool:
+        asked.append(question)
+        return True
+
+    install_engine(agree)
+    join = ("usermod", "--append", "--groups", "docker", "ada")
+    assert double.calls[-1] == ("sudo", *join)
+    # To use the engine is to be root: that belongs to what is agreed to.
+    assert " ".join(join) in asked[0]
+
+
+def test_a_users_engine_answers_although_he_may_not_use_it_yet(
+    programs: set[str], double: Double, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """His session is older than his membership: that is no engine that does not start."""
+    assert programs
+    monkeypatch.setattr(environment, "is_root", lambda: False)
+    monkeypatch.setattr(environment, "is_joining", lambda _group: True)
+    engine_answers(double, returncode=1, stderr="Cannot connect")
+
+    def come_up(*_: object) -> None:
+        denied = "permission denied while trying to connect"
+        engine_answers(double, returncode=1, stderr=denied)
+        double.expect("sudo", "docker", "info")
+
+    double.expect("sudo", "sh", "-c", does=come_up)
+    with pytest.raises(LabError) as caught:
+        ensure_engine(yes)
+    assert (caught.value.code, "newgrp" in caught.value.fix) == (Code.ENGINE_DENIED, True)
+    (started,) = double.called("sudo", "sh", "-c")
+    assert "setsid --fork dockerd" in started[-1]
+    assert str(room.DOCKERD_LOG) in started[-1]
 
 
 @pytest.mark.usefixtures("programs")

@@ -82,6 +82,14 @@ def test_what_is_not_roots_is_left_alone(folder: Path, monkeypatch: pytest.Monke
     assert given == []
 
 
+def test_spared_folders_are_not_looked_at(folder: Path, watch: Watch) -> None:
+    """At the top alone: a folder of that name below is like any other."""
+    (folder / "notebooks" / "sub").mkdir(parents=True)
+    deep = {node(folder / name, watch.real) for name in ("notebooks", "notebooks/sub")}
+    assert give(folder, LAB, spared=("sub",))
+    assert set(watch.given) == {node(folder, watch.real), *deep}
+
+
 @pytest.mark.parametrize("moment", ["sub", "victim"])
 def test_a_folder_that_a_notebook_swaps_for_a_link_leads_nowhere(
     folder: Path, watch: Watch, moment: str

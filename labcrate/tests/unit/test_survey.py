@@ -96,7 +96,16 @@ def test_a_shared_build_cache_is_not_touched(engine: Double, lot: Lot) -> None:
     engine.calls.clear()
     engine.expect("docker", "volume", "label=dev.labcrate.project", stdout="lab-x\nlab-y\n")
     assert kinds(lot, "cache") == []
-    assert not engine.called("buildx", "du")
+
+
+def test_what_a_clone_alone_downloaded_goes_beside_other_clones(engine: Double, lot: Lot) -> None:
+    """Of two clones each has a cache; a name that begins like ours is another clone's."""
+    step = "cached mount /var/cache/uv from exec /bin/sh -c : labcrate 'x' with id"
+    names = ("lab-x-1000", "lab-y-1000", "lab-x-1000-1000", "1000")
+    rows = [f'ID: {n}\nSize: 1MB\nDescription: {step} "/labcrate-uv-{n}"' for n in names]
+    engine.expect("docker", "buildx", "du", "--verbose", stdout="\n\n".join(rows))
+    engine.expect("docker", "volume", "label=dev.labcrate.project", stdout="lab-x\nlab-y\n")
+    assert [(one.ref, one.size) for one in kinds(lot, "cache")] == [("lab-x-1000", 10**6)]
 
 
 def test_beside_another_clone_only_what_no_image_holds_goes(engine: Double, lot: Lot) -> None:
