@@ -31,6 +31,8 @@ ANSWER_S = 1.0
 """Seconds in which a kernel with nothing to do answers; it needs some milliseconds."""
 SERVER_S = 5.0
 """Seconds for one answer of JupyterLab; a healthy server needs some milliseconds."""
+PORT = 8888
+"""JupyterLab's, as the lab publishes it."""
 MADE = Path("/.dockerenv")
 """The engine writes it as it makes the container: what is younger was not in the image."""
 SHELLS = ("sh", "bash", "dash", "zsh", "fish")
@@ -227,12 +229,13 @@ def ask_server(path):
     """
     from jupyter_core.paths import jupyter_runtime_dir
 
-    notes = list(Path(jupyter_runtime_dir()).glob("jpserver-*.json"))
-    if not notes:
+    notes = Path(jupyter_runtime_dir()).glob("jpserver-*.json")
+    # Those of servers that were killed stay, and people start servers of their own in a terminal.
+    found = [json.loads(note.read_text()) for note in notes]
+    alive = [one for one in found if Path(f"/proc/{one['pid']}").exists()]
+    if not alive:
         raise OSError("it has not started")
-    # Those of servers that were killed stay.
-    newest = max(notes, key=lambda note: note.stat().st_mtime)
-    server = json.loads(newest.read_text())
+    server = min(alive, key=lambda one: (one["port"] != PORT, one["pid"]))
     connection = http.client.HTTPConnection("127.0.0.1", server["port"], timeout=SERVER_S)
     headers = {"Authorization": f"token {server['token']}"}
     connection.request("GET", server["base_url"] + path, headers=headers)

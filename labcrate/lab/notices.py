@@ -13,6 +13,11 @@ WATCH_S = 6.0
 """Seconds: the engine waits 0.1 s, 0.2 s, 0.4 s ... between the starts of a container that ends at
 once. Its reason to end shows while it waits, and is gone as it starts again."""
 
+REFUSED_FIX = (
+    "remove that setting (~/.jupyter in the lab's home: docker compose exec jupyter bash; else "
+    "compose/ or docker/), then: invoke up"
+)
+
 
 def watch(project: str) -> list[Container]:
     """Read until the reason shows why a container ends again and again, if one does."""
@@ -67,7 +72,12 @@ def unhealthy(containers: Sequence[Container], said: str, logs: str) -> LabError
             fix="set MEMORY_LIMIT in .env higher (0: no limit), then: invoke up",
             code=Code.UNHEALTHY,
         )
-    return start_failure(said, logs)
+    for one in containers:
+        if one.check.refused:
+            problem = f"{one.service} cannot be reached as the lab publishes it: "
+            return LabError(problem + one.check.refused, fix=REFUSED_FIX, code=Code.UNHEALTHY)
+    wrong = "".join(f"{one.service}: {one.check.wrong}\n" for one in containers if one.check.wrong)
+    return start_failure(f"{wrong}{said}", logs)
 
 
 def start_failure(said: str, logs: str) -> LabError:

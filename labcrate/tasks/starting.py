@@ -21,7 +21,7 @@ from labcrate.gpu.decide import Decision, decide, gpu_refused
 from labcrate.gpu.record import is_proven, remember_proof
 from labcrate.gpu.toolkit import ensure_toolkit
 from labcrate.lab.built import drop_superseded
-from labcrate.lab.compose import JUPYTER, Lab, links
+from labcrate.lab.compose import JUPYTER, Lab
 from labcrate.lab.containers import all_containers
 from labcrate.lab.images import build_images, provide_parts
 from labcrate.lab.jupyter import token_opens
@@ -209,7 +209,7 @@ def announce(decision: Decision, snapshot: Snapshot) -> None:
     settings = snapshot.settings
     # A log of CI, or a file, would keep the token.
     token = settings.jupyter_token if environment.is_read_at_once() else ""
-    found = links(snapshot.model, token)
+    found = snapshot.links(token)
     show_notices(notices(snapshot.containers.values()))
     report_links(found)
     first = settings.root_dir / "notebooks" / "01-quickstart.ipynb"
