@@ -19,6 +19,7 @@ import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
@@ -255,13 +256,26 @@ def kernels():
     }
     found = {one["id"]: one["execution_state"] for one in ask_server("api/kernels")}
     said = [one for one, state in found.items() if state == "busy"]
+    return parted({one: paths.get(one) or f"kernel {one[:8]}" for one in found}, said)
+
+
+def parted(names, said):
+    """names: id -> name of each kernel. said: the ids of those that may compute, to be asked."""
     with ThreadPoolExecutor() as pool:
         at_work = {one for one, busy in zip(said, pool.map(is_busy, said), strict=True) if busy}
-    names = {one: paths.get(one) or f"kernel {one[:8]}" for one in found}
     return (
         [name for one, name in names.items() if one in at_work],
         [name for one, name in names.items() if one not in at_work],
     )
+
+
+def left_kernels():
+    """The ids of the kernels whose processes run, for where the server does not answer."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            found.update(re.findall(r"kernel-([\w-]+)\.json", path.read_text(errors="replace")))
+    return sorted(found)
 
 
 def programs():
@@ -304,6 +318,8 @@ def work():
         busy, idle = kernels()
     except (OSError, ValueError, http.client.HTTPException) as error:
         unasked = str(error) or type(error).__name__
+        left = left_kernels()
+        busy, idle = parted({one: f"kernel {one[:8]}" for one in left}, left)
     busy = [*busy, *programs()]
     return {"busy": busy, "idle": idle, "packages": added(), "unasked": unasked}
 

@@ -33,7 +33,8 @@ def watch(project: str) -> list[Container]:
 
 def notices(containers: Iterable[Container]) -> list[str]:
     """One sentence for each thing that a user must know; nothing for an uneventful container."""
-    return [text for one in containers for text in (memory_notice(one), end_notice(one)) if text]
+    kinds = (memory_notice, end_notice, write_notice)
+    return [text for one in containers for notice in kinds if (text := notice(one))]
 
 
 def memory_notice(one: Container) -> str:
@@ -60,6 +61,16 @@ def end_notice(one: Container) -> str:
     return (
         f"{one.service}: ended and was restarted {times}, last at {one.ended} UTC. The variables "
         "of its kernels are gone, the files are not. `invoke logs` shows what it printed."
+    )
+
+
+def write_notice(one: Container) -> str:
+    if not (one.is_running and one.check.cannot_write):
+        return ""
+    folders = ", ".join(one.check.cannot_write)
+    return (
+        f"{one.service}: the lab's user cannot write in {folders}: nothing can be saved there. "
+        "`invoke doctor` has the fix."
     )
 
 

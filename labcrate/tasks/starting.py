@@ -28,18 +28,18 @@ from labcrate.lab.jupyter import token_opens
 from labcrate.lab.lifecycle import (
     last_logs,
     look_again,
-    services_to_recreate,
+    resume_services,
     start_services,
     stop_services,
 )
 from labcrate.lab.notices import notices, unhealthy, watch
 from labcrate.lab.own_ports import settle_ports
 from labcrate.lab.snapshot import Snapshot
-from labcrate.lab.work import jupyter_work, lab_work
+from labcrate.lab.work import lab_work
 from labcrate.smoke.prove import prove_quickly
 from labcrate.tasks.base import alone, asker, lab_task, read_lab_and_engine
 from labcrate.tasks.showing import report_links, show_notices, show_unused, warn_of_others
-from labcrate.tasks.sparing import may_end
+from labcrate.tasks.sparing import may_end, may_renew, may_replace_jupyter
 
 
 @lab_task(yes="do not ask before installing or building")
@@ -93,13 +93,13 @@ def up(
     """Start the lab and wait until it answers."""
     with alone("up") as settings:
         engine, snapshot = read_lab_and_engine(settings)
-        snapshot = settle_ports(snapshot)
+        snapshot = resume_services(settle_ports(snapshot))
         decision = decide(snapshot, engine, gpu)
         output.row("gpu", decision.choice.line)
         show_unused(decision.unused)
         ensure_folders(settings, quiet=True)
         built = not no_build and build_stale(decision.lab, snapshot, decision.build.reason)
-        if not may_recreate(decision.lab, snapshot, force):
+        if not may_renew(decision.lab, snapshot, force):
             output.say("Nothing was replaced; the lab runs as before.")
             return
         decision, snapshot = start_proven(decision, snapshot, force)
@@ -120,21 +120,6 @@ def build_stale(lab: Lab, snapshot: Snapshot, why: str) -> bool:
     if not process.is_dry():
         output.seconds("built", taken)
     return True
-
-
-def may_recreate(lab: Lab, snapshot: Snapshot, force: bool) -> bool:
-    """Say which running services `up` will replace; whether what JupyterLab holds may go."""
-    names = services_to_recreate(lab, snapshot)
-    if JUPYTER in names and not may_replace_jupyter(lab, snapshot, force):
-        return False
-    if names:
-        output.say(f"Replacing {' and '.join(names)}: the image or the settings changed.")
-    return True
-
-
-def may_replace_jupyter(lab: Lab, snapshot: Snapshot, force: bool) -> bool:
-    doing, again = "`up` would replace JupyterLab", "invoke up --force"
-    return may_end(jupyter_work(lab, snapshot.jupyter), doing=doing, again=again, force=force)
 
 
 def start_proven(decision: Decision, before: Snapshot, force: bool) -> tuple[Decision, Snapshot]:
@@ -199,9 +184,9 @@ def start(lab: Lab, before: Snapshot, force: bool) -> Snapshot:
     return after
 
 
-def ids_of(snapshot: Snapshot) -> set[tuple[str, str]]:
+def ids_of(snapshot: Snapshot) -> set[tuple[str, str, str]]:
     """Which containers run: another id, or another state, is something that `up` touched."""
-    return {(one.id, one.state) for one in snapshot.containers.values()}
+    return {(one.id, one.state, one.health) for one in snapshot.containers.values()}
 
 
 def announce(decision: Decision, snapshot: Snapshot) -> None:
