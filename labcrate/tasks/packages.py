@@ -15,6 +15,7 @@ from labcrate.errors import Code, LabError
 from labcrate.lab.lifecycle import services_to_recreate
 from labcrate.lab.snapshot import Snapshot, take_snapshot
 from labcrate.packages.change import add_packages, remove_packages, set_system_packages
+from labcrate.packages.editable import parse_editable
 from labcrate.packages.explain import stale_lock_failure
 from labcrate.packages.live import (
     in_image,
@@ -37,11 +38,16 @@ from labcrate.packages.tools import refresh_locks, refresh_tools, stale_tools
 from labcrate.tasks.base import agreed, alone, lab_task, read_lab, require_up
 from labcrate.tasks.words import Takes
 
+EDITABLE = """\
+The lab imports an editable folder itself: kernels see its changes, those that run now after a
+restart. Where its dependencies change, run the same command again."""
+
 
 @lab_task(
-    Takes(words="packages", lists=("requirement",)),
+    Takes(words="packages", lists=("requirement", "editable")),
     packages="names, requirements, URLs, paths in this clone; quote one that is a task's name",
     requirement="a requirements file, as pip takes it; may be given several times",
+    editable="a project's folder in this clone, imported live; may be given several times",
     system="system packages (Debian's) instead, for docker/apt.txt",
     upgrade="let what was added before move to newer versions",
     no_live="leave the running lab as it is",
@@ -51,6 +57,7 @@ def add_package(
     c: Context,  # noqa: ARG001
     packages: Sequence[str] = (),
     requirement: Sequence[str] | None = None,
+    editable: Sequence[str] | None = None,
     system: bool = False,
     upgrade: bool = False,
     no_live: bool = False,
@@ -58,11 +65,13 @@ def add_package(
 ) -> None:
     """Add packages for good, live and in the image: invoke add-package timm einops"""
     clone = find_clone()
-    files = tuple(requirement or ())
-    if system and files:
-        fix = "two commands: --system takes names, and -r a file of Python packages"
-        raise LabError("-r does not go with --system", fix=fix, code=Code.PACKAGE_REFUSED)
-    wanted = () if system else parse_requirements(packages, clone, files)
+    files, folders = tuple(requirement or ()), tuple(editable or ())
+    if system and (files or folders):
+        fix = "two commands: --system takes names, and -r and -e are for Python packages"
+        raise LabError("-r and -e do not go with --system", fix=fix, code=Code.PACKAGE_REFUSED)
+    wanted = parse_editable(folders, clone)
+    if not system and (packages or files or not folders):
+        wanted = (*parse_requirements(packages, clone, files), *wanted)
     names = debian_names(packages) if system else ()
     options = Options(live=not no_live, build=not no_build, upgrade=upgrade)
     with alone("add-package") as settings:
@@ -74,6 +83,8 @@ def add_package(
         todo = [one for one in wanted if upgrade or not nothing_to_do(one, snapshot)]
         if todo:
             report(snapshot, add_packages(snapshot, todo, options, phases), phases)
+        if folders and not process.is_dry():
+            output.say(EDITABLE)
 
 
 def add_system_packages(
