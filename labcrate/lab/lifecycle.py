@@ -13,10 +13,13 @@ from labcrate.lab.containers import Container, inspect_containers
 from labcrate.lab.snapshot import Snapshot
 
 
-def start_services(lab: Lab) -> process.Result:
-    """Start what is not running and wait until all is healthy; Compose's lines are folded."""
+def start_services(lab: Lab, *only: str) -> process.Result:
+    """Start what is not running and wait until all is healthy; Compose's lines are folded.
+
+    only: flags, and the services to start, where not all are meant.
+    """
     wait = ("--wait", "--wait-timeout", str(WAIT_S))
-    command = lab.compose("up", "--detach", *wait, "--no-build")
+    command = lab.compose("up", "--detach", *wait, "--no-build", *only)
     return process.stream(command, line=lambda _: None, cwd=lab.clone.root)
 
 

@@ -7,7 +7,7 @@ import functools
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, TypeVar
 
 from invoke import Context, Exit, task
@@ -140,6 +140,11 @@ def alone(what: str) -> Iterator[Settings]:
         with if_there_is_room() if what in ("down", "clean") else nullcontext():
             recover_packages(Lab(settings=settings))
         yield settings
+
+
+def result_only(quiet: bool) -> AbstractContextManager[None]:
+    """Keep back what is said meanwhile, with --quiet; a dry run has nothing but that to show."""
+    return output.hushed(quiet and not process.is_dry())
 
 
 def require_up(snapshot: Snapshot) -> None:

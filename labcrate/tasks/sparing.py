@@ -19,7 +19,9 @@ def may_end(work: Work, *, doing: str, again: str, force: bool) -> bool:
     that refused would leave the lab running. doing: what the task would do. again: with --force.
     """
     refuse_busy(work, doing, again, force)
-    tell_work(work, doing)
+    # Also with --quiet: nobody agrees to what was not said.
+    with output.hushed(False):
+        tell_work(work, doing)
     if force or not work.lines or not environment.is_terminal():
         return True
     return asker(False)("Go on?")

@@ -37,7 +37,7 @@ from labcrate.lab.own_ports import settle_ports
 from labcrate.lab.snapshot import Snapshot
 from labcrate.lab.work import lab_work
 from labcrate.smoke.prove import prove_quickly
-from labcrate.tasks.base import alone, asker, lab_task, read_lab_and_engine
+from labcrate.tasks.base import alone, asker, lab_task, read_lab_and_engine, result_only
 from labcrate.tasks.showing import report_links, show_notices, show_unused, warn_of_others
 from labcrate.tasks.sparing import may_end, may_renew, may_replace_jupyter
 
@@ -83,26 +83,30 @@ def build(c: Context) -> None:  # noqa: ARG001
     no_build="start with the images as they are",
     gpu="auto (one where the engine offers it), on (or fail), off; wins over GPU= in .env",
     force="replace JupyterLab whatever runs in it",
+    quiet="show the result alone: the links, and what must be known",
 )
 def up(
     c: Context,  # noqa: ARG001
     no_build: bool = False,
     gpu: str = "",
     force: bool = False,
+    quiet: bool = False,
 ) -> None:
     """Start the lab and wait until it answers."""
     with alone("up") as settings:
         engine, snapshot = read_lab_and_engine(settings)
         snapshot = resume_services(settle_ports(snapshot))
         decision = decide(snapshot, engine, gpu)
-        output.row("gpu", decision.choice.line)
-        show_unused(decision.unused)
-        ensure_folders(settings, quiet=True)
-        built = not no_build and build_stale(decision.lab, snapshot, decision.build.reason)
+        with result_only(quiet):
+            output.row("gpu", decision.choice.line)
+            show_unused(decision.unused)
+            ensure_folders(settings, quiet=True)
+            built = not no_build and build_stale(decision.lab, snapshot, decision.build.reason)
         if not may_renew(decision.lab, snapshot, force):
             output.say("Nothing was replaced; the lab runs as before.")
             return
-        decision, snapshot = start_proven(decision, snapshot, force)
+        with result_only(quiet):
+            decision, snapshot = start_proven(decision, snapshot, force)
         if built:
             drop_superseded(decision.lab)
     announce(decision, snapshot)
@@ -166,9 +170,7 @@ def start(lab: Lab, before: Snapshot, force: bool) -> Snapshot:
     done = start_services(lab)
     if process.is_dry():
         return before
-    if not done.ok:
-        logs = last_logs(lab)
-        raise gpu_refused(lab, done.text) or unhealthy(watch(lab.project), done.text, logs)
+    refuse_failed(lab, done)
     after = look_again(before)
     if ids_of(after) != ids_of(before):
         output.seconds("up", time.monotonic() - started)
@@ -177,11 +179,18 @@ def start(lab: Lab, before: Snapshot, force: bool) -> Snapshot:
     elif may_replace_jupyter(lab, after, force):
         # Compose does not compare the content of secrets.
         output.say("The token in .env changed: JupyterLab is restarted.")
-        lab.attach("up", "--detach", "--wait", "--no-build", "--force-recreate", JUPYTER)
+        refuse_failed(lab, start_services(lab, "--force-recreate", JUPYTER))
         after = look_again(before)
     else:
         output.say("Nothing was replaced; JupyterLab keeps the token that it was started with.")
     return after
+
+
+def refuse_failed(lab: Lab, done: process.Result) -> None:
+    """The error for a start that failed."""
+    if not done.ok:
+        logs = last_logs(lab)
+        raise gpu_refused(lab, done.text) or unhealthy(watch(lab.project), done.text, logs)
 
 
 def ids_of(snapshot: Snapshot) -> set[tuple[str, str, str]]:

@@ -88,6 +88,18 @@ def test_package_settings_are_brought_where_there_are_none_yet(engine: Engine) -
     assert all((engine.clone.state / name).exists() for name in FILES)
 
 
+@pytest.mark.parametrize("system", [False, True])
+@pytest.mark.usefixtures("engine")
+def test_quiet_shows_the_result_alone(capsys: pytest.CaptureFixture[str], system: bool) -> None:
+    name = "libgl1" if system else "einops"
+    add_package(context(), (name,), system=system, quiet=True)
+    told = shown(capsys)
+    assert not [word for word in ("resolve", "phases", "keep:", "$ docker") if word in told]
+    assert system or "einops" in told
+    add_package(context(), (name,), system=system, quiet=True)
+    assert "there already" in shown(capsys)
+
+
 def test_a_wrong_requirement_is_refused_before_anything_is_asked(engine: Engine) -> None:
     code, _ = failed(add_package, packages="==")
     assert code == Code.PACKAGE_REFUSED

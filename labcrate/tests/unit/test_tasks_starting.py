@@ -111,6 +111,30 @@ def test_what_changed_is_built_first(task_lab: TaskLab, capsys: pytest.CaptureFi
     assert "  built (" in told
 
 
+def test_quiet_shows_the_result_alone(
+    task_lab: TaskLab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task_lab.built = {"jupyter": "old"}
+    built(task_lab)
+    up(context(), quiet=True)
+    told = capsys.readouterr().out
+    assert told.startswith(f"  jupyter      http://127.0.0.1:{task_lab.ports['jupyter']}/\n")
+    assert told.endswith("invoke down\n")
+    assert not [word for word in ("$ docker", "pytorch", "built", "up (") if word in told]
+
+
+def test_quiet_says_what_ends(recreated: TaskLab, capsys: pytest.CaptureFixture[str]) -> None:
+    recreated.work["idle"] = ["eda.ipynb"]
+    up(context(), quiet=True)
+    assert "kernels, whose variables go: eda.ipynb" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("task_lab")
+def test_a_dry_run_is_never_quiet(capsys: pytest.CaptureFixture[str]) -> None:
+    up(context(dry=True), quiet=True)
+    assert "$ docker compose up" in capsys.readouterr().out
+
+
 def test_tensorboard_alone_says_nothing_of_pytorch(
     task_lab: TaskLab, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -213,6 +237,16 @@ def test_a_changed_token_restarts_jupyter(
     (command,) = task_lab.double.called("up", "--force-recreate")
     assert command[-1] == "jupyter"
     assert "The token in .env changed" in capsys.readouterr().out
+
+
+def test_a_restart_for_the_token_that_fails_is_an_error(
+    task_lab: TaskLab, jupyter_server: JupyterServer
+) -> None:
+    jupyter_server.token = "the old one"
+    task_lab.double.expect("docker", "compose", "logs", stdout="boom")
+    task_lab.double.expect("docker", "compose", "up", "--force-recreate", returncode=1)
+    code, message = failed(up)
+    assert (code, "boom" in message) == (Code.UNHEALTHY, True)
 
 
 def test_a_changed_token_spares_what_computes(
