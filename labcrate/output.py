@@ -4,12 +4,34 @@ from __future__ import annotations
 
 import errno
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TextIO
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+
+@dataclass
+class _Now:
+    """quiet: whether all but errors is kept back."""
+
+    quiet: bool
+
+
+_now = _Now(quiet=False)
+
+
+@contextmanager
+def hushed(quiet: bool) -> Iterator[None]:
+    """Keep back what is said meanwhile, or, inside of another, say it all the same."""
+    before, _now.quiet = _now.quiet, quiet
+    try:
+        yield
+    finally:
+        _now.quiet = before
 
 
 def printable(text: str) -> str:
@@ -19,7 +41,14 @@ def printable(text: str) -> str:
 
 def say(text: str = "") -> None:
     """One message, at once: the lines of a child process must not overtake it."""
-    _print(text, sys.stdout)
+    if not _now.quiet:
+        _print(text, sys.stdout)
+
+
+def say_always(text: str) -> None:
+    """One message that nobody may miss, also with --quiet."""
+    with hushed(False):
+        say(text)
 
 
 def say_error(text: str) -> None:
@@ -64,6 +93,8 @@ def table(
     lines: a rule between the rows. numbers: every column is aligned to the right. whole: headings
     of columns that are to be copied, and so are never cut or folded, however narrow the terminal.
     """
+    if _now.quiet:
+        return
     cells = [[Text(c) if isinstance(c, str) else c for c in line] for line in rows]
     made = Table(title=title or None, caption=caption or None, show_lines=lines)
     for place, heading in enumerate(headings):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import PurePosixPath
 
 from rich.filesize import decimal
 
 from labcrate import known
+from labcrate.doctor.check_folders import INSIDE, opens
 from labcrate.doctor.facts import Facts
 from labcrate.doctor.findings import Finding
 from labcrate.lab.compose import JUPYTER
@@ -67,17 +69,45 @@ def _health(one: Container) -> Finding | None:
     if one.out_of_memory:
         problem = f"{one.service} was killed: it needed more memory than it may use"
         fix = "raise MEMORY_LIMIT in .env (0: no limit), then: invoke down up"
+    elif one.state == "paused":
+        problem, fix = f"{one.service} was paused by hand", "invoke up (lets it go on)"
     elif not one.is_running:
         code = f" with status {one.exit_code}" if one.state == "exited" else ""
         problem, fix = f"{one.service} is {one.state}{code}", f"{logs}, then: invoke up"
     elif one.health == "unhealthy":
-        problem, fix = f"{one.service} runs but does not answer", f"{logs}, then: invoke down up"
+        reason = one.check.refused or one.check.wrong
+        problem = f"{one.service} runs but does not answer" + (f": {reason}" if reason else "")
+        fix = f"{logs}, then: invoke up (restarts it)"
     elif one.restarts:
         problem = f"{one.service} ended and was restarted {one.restarts} times"
         return Finding(severity="warning", check="health", problem=problem, fix=logs)
     else:
         return None
     return Finding(severity="error", check="health", problem=problem, fix=fix)
+
+
+def check_writable(facts: Facts) -> Iterator[Finding]:
+    """The running lab's user can write where it must: a changed LAB_UID leaves the old owner's."""
+    settings = facts.settings
+    if settings is None:
+        return
+    seen = {INSIDE / folder.path.name: folder for folder in facts.folders}
+    owner = f"{settings.uid}:{settings.gid}"
+    for one in facts.lab.containers:
+        for path in map(PurePosixPath, one.check.cannot_write if one.is_running else ()):
+            folder = seen.get(path)
+            if folder and not opens(folder, settings.uid, settings.gid):
+                continue  # check_folders says so
+            volume = f"--volume {settings.project}_home:{path}"
+            image = f"{settings.project}/{JUPYTER}"
+            yield Finding(
+                severity="error",
+                check="writable",
+                problem=f"the lab's user ({settings.uid}) cannot write in {path}",
+                fix=f"sudo chown -R {owner} '{folder.path}', unless a line `kind` names the cause"
+                if folder
+                else f"docker run --rm --user 0 {volume} {image} chown -R {owner} {path}",
+            )
 
 
 def check_limits(facts: Facts) -> Iterator[Finding]:

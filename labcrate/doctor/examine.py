@@ -55,6 +55,7 @@ CHECKS: tuple[Check, ...] = (
     *GPU_CHECKS,
     check_lab.check_images,
     check_lab.check_health,
+    check_lab.check_writable,
     check_lab.check_limits,
     check_lab.check_moved,
     check_folders.check_links,

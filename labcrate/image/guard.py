@@ -106,11 +106,23 @@ class Guard:
         return [b"TensorBoard answers to localhost and to addresses only.\n"]
 
 
+def make_server(application, flags):
+    """TensorBoard's own server behind the guard, without its first words: they name the address
+    and port of the container, which lead nowhere outside."""
+    server = program.WerkzeugServer(Guard(application), flags)
+    server.print_serving_message = say_ready
+    return server
+
+
+def say_ready():
+    print("TensorBoard is running; on the host, `invoke url` prints its link", file=sys.stderr)
+
+
 def main():
     main_lib.global_init()
     board = program.TensorBoard(
         plugins=default.get_plugins(),
-        server_class=lambda application, flags: program.WerkzeugServer(Guard(application), flags),
+        server_class=make_server,
     )
     try:
         app.run(board.main, argv=with_links(sys.argv), flags_parser=board.configure)

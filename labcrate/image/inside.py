@@ -19,6 +19,7 @@ import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
@@ -31,6 +32,8 @@ ANSWER_S = 1.0
 """Seconds in which a kernel with nothing to do answers; it needs some milliseconds."""
 SERVER_S = 5.0
 """Seconds for one answer of JupyterLab; a healthy server needs some milliseconds."""
+PORT = 8888
+"""JupyterLab's, as the lab publishes it."""
 MADE = Path("/.dockerenv")
 """The engine writes it as it makes the container: what is younger was not in the image."""
 SHELLS = ("sh", "bash", "dash", "zsh", "fish")
@@ -227,12 +230,13 @@ def ask_server(path):
     """
     from jupyter_core.paths import jupyter_runtime_dir
 
-    notes = list(Path(jupyter_runtime_dir()).glob("jpserver-*.json"))
-    if not notes:
+    notes = Path(jupyter_runtime_dir()).glob("jpserver-*.json")
+    # Those of servers that were killed stay, and people start servers of their own in a terminal.
+    found = [json.loads(note.read_text()) for note in notes]
+    alive = [one for one in found if Path(f"/proc/{one['pid']}").exists()]
+    if not alive:
         raise OSError("it has not started")
-    # Those of servers that were killed stay.
-    newest = max(notes, key=lambda note: note.stat().st_mtime)
-    server = json.loads(newest.read_text())
+    server = min(alive, key=lambda one: (one["port"] != PORT, one["pid"]))
     connection = http.client.HTTPConnection("127.0.0.1", server["port"], timeout=SERVER_S)
     headers = {"Authorization": f"token {server['token']}"}
     connection.request("GET", server["base_url"] + path, headers=headers)
@@ -252,13 +256,26 @@ def kernels():
     }
     found = {one["id"]: one["execution_state"] for one in ask_server("api/kernels")}
     said = [one for one, state in found.items() if state == "busy"]
+    return parted({one: paths.get(one) or f"kernel {one[:8]}" for one in found}, said)
+
+
+def parted(names, said):
+    """names: id -> name of each kernel. said: the ids of those that may compute, to be asked."""
     with ThreadPoolExecutor() as pool:
         at_work = {one for one, busy in zip(said, pool.map(is_busy, said), strict=True) if busy}
-    names = {one: paths.get(one) or f"kernel {one[:8]}" for one in found}
     return (
         [name for one, name in names.items() if one in at_work],
         [name for one, name in names.items() if one not in at_work],
     )
+
+
+def left_kernels():
+    """The ids of the kernels whose processes run, for where the server does not answer."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            found.update(re.findall(r"kernel-([\w-]+)\.json", path.read_text(errors="replace")))
+    return sorted(found)
 
 
 def programs():
@@ -301,6 +318,8 @@ def work():
         busy, idle = kernels()
     except (OSError, ValueError, http.client.HTTPException) as error:
         unasked = str(error) or type(error).__name__
+        left = left_kernels()
+        busy, idle = parted({one: f"kernel {one[:8]}" for one in left}, left)
     busy = [*busy, *programs()]
     return {"busy": busy, "idle": idle, "packages": added(), "unasked": unasked}
 

@@ -1,7 +1,9 @@
 """JupyterLab inside the lab: one known port, one token, no way around it."""
 
 import ipaddress
+import logging
 import os
+import re
 import warnings
 from pathlib import Path
 
@@ -12,6 +14,20 @@ token = TOKEN_FILE.read_text().strip() if TOKEN_FILE.exists() else ""
 if not token:
     # Jupyter takes an empty token to mean "no authentication": never start like that.
     raise SystemExit("JUPYTER_TOKEN is empty: run `invoke setup`, or set it in .env")
+
+
+class HostsLinks(logging.Filter):
+    """The server knows the container's name and port alone: its own links lead nowhere outside."""
+
+    def filter(self, record):
+        text = record.getMessage()
+        if re.match(r"Jupyter Server \S+ is running at:$", text):
+            ready = text.replace(" at:", "; on the host, `invoke url` prints its link")
+            record.msg, record.args = ready, ()
+        return not re.fullmatch(r"\s*https?://\S+", text)
+
+
+logging.getLogger("ServerApp").addFilter(HostsLinks())
 
 c = get_config()  # type: ignore[name-defined]  # noqa: F821
 c.IdentityProvider.token = token

@@ -194,11 +194,3 @@ def _service(raw: Mapping[str, Any], name: str) -> Service:
         has_health="healthcheck" in section and not section["healthcheck"].get("disable"),
         build=section.get("build") or {},
     )
-
-
-def links(model: Model, token: str = "") -> dict[str, str]:
-    """Where each service with a port answers. token: JupyterLab's, for its link."""
-    found = {name: service.link for name, service in model.services.items() if service.link}
-    if token and JUPYTER in found:
-        found[JUPYTER] += f"lab?token={token}"
-    return found

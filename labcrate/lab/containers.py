@@ -10,6 +10,7 @@ from typing import Any
 
 from labcrate import labels, process
 from labcrate.engine.engine import refusal
+from labcrate.lab.health import NOTHING_SAID, Health, parse_health
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +21,7 @@ class Container:
     gpu: the overlay and the devices that it was started with. status: as `docker ps` words it.
     own: made by Compose as a service. run: its name, where it was made for one command instead, and
     command: that one. lab: the lab that its label names; "" for an owner's service.
-    logs and inside: what the doctor read of it.
+    check: what its health check said last. logs and inside: what the doctor read of it.
     """
 
     id: str
@@ -45,6 +46,7 @@ class Container:
     command: str = ""
     lab: str = ""
     ports: tuple[int, ...] = ()
+    check: Health = NOTHING_SAID
     logs: str = ""
     inside: str = ""
 
@@ -135,7 +137,8 @@ def inspect_containers(listed: Sequence[Container]) -> tuple[Container, ...]:
 def inspected(row: Mapping[str, Any], listed: Container | None = None) -> Container:
     """One element of the answer of `docker container inspect`."""
     state, told = row["State"], row["Config"].get("Labels") or {}
-    host = row.get("HostConfig") or {}
+    host, health = row.get("HostConfig") or {}, state.get("Health") or {}
+    checks = health.get("Log") or [{}]
     return replace(
         listed or Container(id=row["Id"]),
         name=str(row.get("Name", "")).lstrip("/"),
@@ -144,7 +147,8 @@ def inspected(row: Mapping[str, Any], listed: Container | None = None) -> Contai
         folder=told.get(labels.COMPOSE_FOLDER, ""),
         own=told.get(labels.ONEOFF) == "False",
         state=state["Status"],
-        health=(state.get("Health") or {}).get("Status", ""),
+        health=health.get("Status", ""),
+        check=parse_health(checks[-1].get("Output", "")),
         exit_code=state["ExitCode"],
         restarts=row.get("RestartCount", 0),
         ended=state.get("FinishedAt", "")[:19].replace("T", " "),

@@ -73,7 +73,8 @@ def read_images(model: Model) -> dict[str, Image]:
 
 
 def parse_image(row: Mapping[str, Any], service: Service) -> Image:
-    told = row["Config"].get("Labels") or {}
+    # An image made by `docker import` or `docker tag` may have no labels, and no section for them.
+    told = (row.get("Config") or {}).get("Labels") or {}
     return Image(
         id=row["Id"],
         name=service.image,

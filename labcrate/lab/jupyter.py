@@ -30,7 +30,7 @@ def get(snapshot: Snapshot, path: str) -> Answer | None:
     connection = http.client.HTTPConnection(address, timeout=ANSWER_S)
     headers = {"Authorization": f"token {snapshot.settings.jupyter_token}"}
     try:
-        connection.request("GET", path, headers=headers)
+        connection.request("GET", snapshot.base_url.rstrip("/") + path, headers=headers)
         answer = connection.getresponse()
         return Answer(status=answer.status, body=answer.read())
     except (OSError, http.client.HTTPException):

@@ -6,18 +6,55 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from labcrate import process
+from labcrate import output, process
 from labcrate.errors import Code, LabError
 from labcrate.lab.compose import WAIT_S, Lab
 from labcrate.lab.containers import Container, inspect_containers
 from labcrate.lab.snapshot import Snapshot
 
 
-def start_services(lab: Lab) -> process.Result:
-    """Start what is not running and wait until all is healthy; Compose's lines are folded."""
+def start_services(lab: Lab, *only: str) -> process.Result:
+    """Start what is not running and wait until all is healthy; Compose's lines are folded.
+
+    only: flags, and the services to start, where not all are meant.
+    """
     wait = ("--wait", "--wait-timeout", str(WAIT_S))
-    command = lab.compose("up", "--detach", *wait, "--no-build")
+    command = lab.compose("up", "--detach", *wait, "--no-build", *only)
     return process.stream(command, line=lambda _: None, cwd=lab.clone.root)
+
+
+def resume_services(snapshot: Snapshot) -> Snapshot:
+    """Let go on what was paused by hand (`docker pause`): nothing else can be asked of it."""
+    names = [name for name, one in snapshot.containers.items() if one.state == "paused"]
+    if not names:
+        return snapshot
+    output.say(f"Paused by hand, goes on: {', '.join(names)}.")
+    done = process.change(snapshot.lab.compose("unpause", *names), cwd=snapshot.lab.clone.root)
+    if not done.ok:
+        raise LabError(
+            f"it could not go on: {done.text.strip()}",
+            fix="invoke down --force, then: invoke up",
+            code=Code.UNHEALTHY,
+        )
+    return snapshot if process.is_dry() else look_again(snapshot)
+
+
+def services_to_restart(snapshot: Snapshot) -> list[str]:
+    """The services that run and do not answer, by their health checks."""
+    found = snapshot.containers.items()
+    return [name for name, one in found if one.is_running and one.health == "unhealthy"]
+
+
+def restart_services(lab: Lab, names: Sequence[str]) -> None:
+    """Start services anew in the containers that they have; `start_services` waits for them."""
+    command = lab.compose("restart", *names)
+    done = process.stream(command, line=lambda _: None, cwd=lab.clone.root)
+    if not done.ok:
+        raise LabError(
+            f"{' and '.join(names)} could not be restarted: {done.text.strip()}",
+            fix="invoke down --force, then: invoke up",
+            code=Code.UNHEALTHY,
+        )
 
 
 def stop_services(lab: Lab) -> None:

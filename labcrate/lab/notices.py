@@ -13,6 +13,11 @@ WATCH_S = 6.0
 """Seconds: the engine waits 0.1 s, 0.2 s, 0.4 s ... between the starts of a container that ends at
 once. Its reason to end shows while it waits, and is gone as it starts again."""
 
+REFUSED_FIX = (
+    "remove that setting (~/.jupyter in the lab's home: docker compose exec jupyter bash; else "
+    "compose/ or docker/), then: invoke up"
+)
+
 
 def watch(project: str) -> list[Container]:
     """Read until the reason shows why a container ends again and again, if one does."""
@@ -28,7 +33,8 @@ def watch(project: str) -> list[Container]:
 
 def notices(containers: Iterable[Container]) -> list[str]:
     """One sentence for each thing that a user must know; nothing for an uneventful container."""
-    return [text for one in containers for text in (memory_notice(one), end_notice(one)) if text]
+    kinds = (memory_notice, end_notice, write_notice)
+    return [text for one in containers for notice in kinds if (text := notice(one))]
 
 
 def memory_notice(one: Container) -> str:
@@ -58,6 +64,16 @@ def end_notice(one: Container) -> str:
     )
 
 
+def write_notice(one: Container) -> str:
+    if not (one.is_running and one.check.cannot_write):
+        return ""
+    folders = ", ".join(one.check.cannot_write)
+    return (
+        f"{one.service}: the lab's user cannot write in {folders}: nothing can be saved there. "
+        "`invoke doctor` has the fix."
+    )
+
+
 def unhealthy(containers: Sequence[Container], said: str, logs: str) -> LabError:
     """Why the lab did not come up: out of memory, or else what its last words mean."""
     hungry = [memory_notice(one) for one in containers if one.out_of_memory]
@@ -67,7 +83,12 @@ def unhealthy(containers: Sequence[Container], said: str, logs: str) -> LabError
             fix="set MEMORY_LIMIT in .env higher (0: no limit), then: invoke up",
             code=Code.UNHEALTHY,
         )
-    return start_failure(said, logs)
+    for one in containers:
+        if one.check.refused:
+            problem = f"{one.service} cannot be reached as the lab publishes it: "
+            return LabError(problem + one.check.refused, fix=REFUSED_FIX, code=Code.UNHEALTHY)
+    wrong = "".join(f"{one.service}: {one.check.wrong}\n" for one in containers if one.check.wrong)
+    return start_failure(f"{wrong}{said}", logs)
 
 
 def start_failure(said: str, logs: str) -> LabError:

@@ -66,6 +66,20 @@ class Snapshot:
             for name, service in self.model.services.items()
         )
 
+    @property
+    def base_url(self) -> str:
+        """Where on its port JupyterLab is, by its own settings; `/` where it does not say so."""
+        return self.jupyter.check.base_url if self.jupyter else "/"
+
+    def links(self, token: str = "") -> dict[str, str]:
+        """Where each service with a port answers. token: JupyterLab's, for its link."""
+        services = self.model.services.items()
+        found = {name: service.link for name, service in services if service.link}
+        if JUPYTER in found:
+            login = f"lab?token={token}" if token else ""
+            found[JUPYTER] = f"{found[JUPYTER].removesuffix('/')}{self.base_url}{login}"
+        return found
+
     def stale(self, lab: Lab | None = None) -> list[str]:
         """The services whose image is missing or was built from something else.
 

@@ -52,7 +52,7 @@ def add_packages(
         foretell("packages.in", [one.line or str(one.path) for one in wanted])
         return Changed()
     with candidate_folder(snapshot.lab) as candidate:
-        staged = [stage_wanted(one, candidate, clone) for one in wanted]
+        staged = [stage_wanted(one, candidate, clone, snapshot.settings.folders) for one in wanted]
         lines = {**asked, **{one.name: one.line for one in staged}}
         rewrite_lines(candidate / "packages.in", lines)
         return carry_through(snapshot, candidate, options, phases, hold)

@@ -152,11 +152,13 @@ def check_verified(seen: Mapping[str, Any]) -> None:
         )
     for name, error in seen["broken"].items():
         if DRIVER.search(error.partition("\n")[0]):
-            output.say(f"  {name} needs the GPU's driver to import; on a GPU the lab has it.")
+            output.say_always(
+                f"  {name} needs the GPU's driver to import; on a GPU the lab has it."
+            )
         else:
             raise import_failure(name, error)
     for name in seen["plugins"]:
-        output.say(
+        output.say_always(
             f"  {name} has a plugin for TensorBoard. The TensorBoard service is another image and "
             "will not have it. In a notebook it is there: %load_ext tensorboard, then "
             "%tensorboard --logdir /lab/runs"

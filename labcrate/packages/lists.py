@@ -122,7 +122,10 @@ def _refused_option(text: str) -> LabError:
         key = found["key"] or SHORT[found[1]]
         fix = f"pip config set global.{key} {found['value'] or 'true'}, then: invoke setup; {fix}"
     elif found := re.match(r"(-e|--editable)[\s=]*(?P<value>.+)", text):
-        fix = f"replace it by {found['value']} (a folder of this clone, or NAME @ git+https://...)"
+        value = found["value"]
+        fix = f"write NAME @ {value} there"
+        if "://" not in value:
+            fix = f"remove the line, and add the project itself: invoke add-package -e {value}"
     elif re.match(r"-c|--constraint", text):
         fix = f"write its versions into the requirements (name==1.2), {fix}"
     return LabError(

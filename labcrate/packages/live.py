@@ -195,7 +195,7 @@ class Live:
             if undo.install:
                 self._uv("install", "--no-deps", *undo.install)
         except LabError as error:
-            output.say(f"The running lab keeps what was tried until it starts anew. {error}")
+            output.say_always(f"The running lab keeps what was tried until it starts anew. {error}")
             return False
         return True
 

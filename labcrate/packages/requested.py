@@ -33,8 +33,7 @@ from labcrate.packages.locks import PYTHON, applies_in_image, foreign_marker
 from labcrate.packages.names import IN_BASE, MODULES
 
 LONGEST = 250
-"""Characters of one requirement. Project names stop at 214 where registries set a limit, and a
-direct URL with its hash has about 200."""
+"""Characters of one requirement: names stop at 214, and a URL with its hash has about 200."""
 
 GLUE = "<>=!~@;,[("
 """Characters that join the words on both sides of them into one requirement."""
@@ -42,11 +41,13 @@ GLUE = "<>=!~@;,[("
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """One requirement. line: as packages.in keeps it; path: a wheel or project of this clone."""
+    """One requirement. line: as packages.in keeps it; path: a wheel or project of this clone, of
+    which, if editable, the lab imports the folder itself."""
 
     name: str
     line: str
     path: Path | None = None
+    editable: bool = False
 
     @property
     def requirement(self) -> Requirement:
@@ -58,8 +59,7 @@ def parse_requirements(
 ) -> tuple[Wanted, ...]:
     """The requirements of one text, or of the words of a command line, and of files.
 
-    A text may hold several, separated by spaces, or be the text of a requirements file. A path
-    with spaces is one word, and exists.
+    A text may hold several, or be that of a requirements file. A path with spaces is one word.
     """
     words = [typed] if isinstance(typed, str) else list(typed)
     if not "".join(words).strip() and not files:
@@ -130,7 +130,7 @@ def _wanted(text: str, clone: Clone) -> Wanted:
     if any(unicodedata.category(c).startswith("C") for c in text):
         raise unusable(text, "it holds control characters", "type the name by hand")
     if len(text) > LONGEST:
-        raise unusable(text, f"it has {len(text)} characters", f"use {LONGEST} at the most")
+        raise unusable(text, f"it has {len(text)} characters", f"use {LONGEST} at most")
     if text.startswith("-"):
         raise unusable(
             text,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from labcrate.clone.place import Clone
+from labcrate.packages.editable import pack_editable
 from labcrate.packages.live import INSIDE
 from labcrate.packages.locks import Pin, parsed_lines, read_pins, requirement_lines
 from labcrate.packages.pack import pack_project, read_archive
@@ -77,12 +78,20 @@ def rewrite_lines(
     path.write_text("".join(f"{line}\n" for line in (*kept, *left.values())), encoding="utf-8")
 
 
-def stage_wanted(wanted: Wanted, candidate: Path, clone: Clone) -> Wanted:
-    """Put a local wheel or project into the candidate, where builds find it."""
+def stage_wanted(
+    wanted: Wanted, candidate: Path, clone: Clone, folders: Sequence[Path] = ()
+) -> Wanted:
+    """Put a local wheel or project into the candidate, where builds find it.
+
+    folders: those that the lab mounts, for editable projects.
+    """
     if wanted.path is None:
         return wanted
     if wanted.name:
         name, file, data = wanted.name, wanted.path.name, read_archive(wanted.path, clone)
+    elif wanted.editable:
+        name, data = pack_editable(wanted.path, clone, folders)
+        file = f"{name}.editable.tar.gz"
     else:
         name, data = pack_project(wanted.path, clone)
         file = f"{name}.tar.gz"

@@ -7,7 +7,7 @@ import functools
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, TypeVar
 
 from invoke import Context, Exit, task
@@ -163,6 +163,11 @@ def with_the_engines_group() -> Iterator[None]:
             "command, type `newgrp docker` here, or log out and in."
         )
         raise Exit(code=returncode) from None
+
+
+def result_only(quiet: bool) -> AbstractContextManager[None]:
+    """Keep back what is said meanwhile, with --quiet; a dry run has nothing but that to show."""
+    return output.hushed(quiet and not process.is_dry())
 
 
 def require_up(snapshot: Snapshot) -> None:

@@ -12,9 +12,9 @@ from labcrate.clone.fresh import refresh_package_settings
 from labcrate.clone.index_settings import has_package_settings
 from labcrate.clone.place import find_clone
 from labcrate.errors import Code, LabError
-from labcrate.lab.lifecycle import services_to_recreate
 from labcrate.lab.snapshot import Snapshot, take_snapshot
 from labcrate.packages.change import add_packages, remove_packages, set_system_packages
+from labcrate.packages.editable import parse_editable
 from labcrate.packages.explain import stale_lock_failure
 from labcrate.packages.live import (
     in_image,
@@ -25,7 +25,7 @@ from labcrate.packages.live import (
 from labcrate.packages.locks import stale_locks
 from labcrate.packages.names import SUCCESSORS
 from labcrate.packages.overview import HEADINGS, needed_by, overview_rows, refuse_unasked
-from labcrate.packages.phases import Changed, Options, Phases
+from labcrate.packages.phases import Options, Phases
 from labcrate.packages.requested import (
     Wanted,
     debian_names,
@@ -34,50 +34,65 @@ from labcrate.packages.requested import (
 )
 from labcrate.packages.sources import already_there, locked_pins, system_packages
 from labcrate.packages.tools import refresh_locks, refresh_tools, stale_tools
-from labcrate.tasks.base import agreed, alone, lab_task, read_lab, require_up
+from labcrate.tasks.base import agreed, alone, lab_task, read_lab, require_up, result_only
+from labcrate.tasks.reporting import report, show_difference
 from labcrate.tasks.words import Takes
+
+EDITABLE = """\
+The lab imports an editable folder itself: kernels see its changes, those that run now after a
+restart. Where its dependencies change, run the same command again."""
 
 
 @lab_task(
-    Takes(words="packages", lists=("requirement",)),
+    Takes(words="packages", lists=("requirement", "editable")),
     packages="names, requirements, URLs, paths in this clone; quote one that is a task's name",
     requirement="a requirements file, as pip takes it; may be given several times",
+    editable="a project's folder in this clone, imported live; may be given several times",
     system="system packages (Debian's) instead, for docker/apt.txt",
     upgrade="let what was added before move to newer versions",
     no_live="leave the running lab as it is",
     no_build="change the requirement files only; the next `up` builds",
+    quiet="show the result alone",
 )
 def add_package(
     c: Context,  # noqa: ARG001
     packages: Sequence[str] = (),
     requirement: Sequence[str] | None = None,
+    editable: Sequence[str] | None = None,
     system: bool = False,
     upgrade: bool = False,
     no_live: bool = False,
     no_build: bool = False,
+    quiet: bool = False,
 ) -> None:
     """Add packages for good, live and in the image: invoke add-package timm einops"""
     clone = find_clone()
-    files = tuple(requirement or ())
-    if system and files:
-        fix = "two commands: --system takes names, and -r a file of Python packages"
-        raise LabError("-r does not go with --system", fix=fix, code=Code.PACKAGE_REFUSED)
-    wanted = () if system else parse_requirements(packages, clone, files)
+    files, folders = tuple(requirement or ()), tuple(editable or ())
+    if system and (files or folders):
+        fix = "two commands: --system takes names, and -r and -e are for Python packages"
+        raise LabError("-r and -e do not go with --system", fix=fix, code=Code.PACKAGE_REFUSED)
+    wanted = parse_editable(folders, clone)
+    if not system and (packages or files or not folders):
+        wanted = (*parse_requirements(packages, clone, files), *wanted)
     names = debian_names(packages) if system else ()
     options = Options(live=not no_live, build=not no_build, upgrade=upgrade)
     with alone("add-package") as settings:
         snapshot = ready_to_install(take_snapshot(settings))
-        phases = Phases()
         if system:
-            add_system_packages(snapshot, names, options, phases)
+            add_system_packages(snapshot, names, options, quiet)
             return
         todo = [one for one in wanted if upgrade or not nothing_to_do(one, snapshot)]
         if todo:
-            report(snapshot, add_packages(snapshot, todo, options, phases), phases)
+            phases = Phases()
+            with result_only(quiet):
+                changed = add_packages(snapshot, todo, options, phases)
+            report(snapshot, changed, phases, quiet)
+        if folders and not process.is_dry():
+            output.say(EDITABLE)
 
 
 def add_system_packages(
-    snapshot: Snapshot, names: Sequence[str], options: Options, phases: Phases
+    snapshot: Snapshot, names: Sequence[str], options: Options, quiet: bool
 ) -> None:
     there = system_packages(snapshot.lab.clone.docker)
     for name in (one for one in names if one in SUCCESSORS):
@@ -88,8 +103,10 @@ def add_system_packages(
             output.say(f"{name} is there already.")
     fresh = [name for name in names if name not in there]
     if fresh:
-        changed = set_system_packages(snapshot, (*there, *fresh), options, phases)
-        report(snapshot, changed, phases)
+        phases = Phases()
+        with result_only(quiet):
+            changed = set_system_packages(snapshot, (*there, *fresh), options, phases)
+        report(snapshot, changed, phases, quiet)
 
 
 def ready_to_install(snapshot: Snapshot) -> Snapshot:
@@ -149,32 +166,6 @@ def refuse_absent(names: Sequence[str], there: Sequence[str], where: str) -> Non
             fix="invoke packages (shows what was asked for)",
             code=Code.PACKAGE_UNKNOWN,
         )
-
-
-def report(snapshot: Snapshot, changed: Changed, phases: Phases) -> None:
-    """What changed, where, and how long each phase took."""
-    if process.is_dry():
-        return
-    if changed.rows:
-        show_difference(changed.rows)
-    seconds = [f"{taken:.1f} s" for taken in phases.seconds.values()]
-    output.table(list(phases.seconds), [seconds], title="phases", numbers=True)
-    if changed.removed:
-        output.say(f"Removed: {', '.join(changed.removed)}.")
-    added = any(now for _, _, now in changed.rows)
-    if changed.live and added:
-        output.say("In the running lab now. A kernel that has a module loaded keeps the old one.")
-    elif changed.live:
-        output.say("Gone from the running lab now. A kernel keeps what it has loaded.")
-    if not changed.built:
-        output.say("The image is as it was: the next `invoke up` builds it.")
-    elif services_to_recreate(snapshot.lab, snapshot):
-        output.say("The image is rebuilt: the next `invoke up` starts the lab from it.")
-
-
-def show_difference(rows: Sequence[tuple[str, str, str]]) -> None:
-    cells = [(name, before or "-", now or "-") for name, before, now in rows]
-    output.table(("package", "before", "now"), cells)
 
 
 @lab_task(json_="as JSON, for programs")

@@ -20,7 +20,7 @@ from labcrate.doctor.findings import as_json, has_errors, show_findings, summari
 from labcrate.errors import Code
 from labcrate.gpu.decide import as_started, running_choice
 from labcrate.gpu.unused import unused_now
-from labcrate.lab.compose import JUPYTER, links
+from labcrate.lab.compose import JUPYTER
 from labcrate.lab.containers import Container, runs_of
 from labcrate.lab.notices import notices
 from labcrate.lab.runs import find_run, since
@@ -72,7 +72,7 @@ def status(c: Context, json_: bool = False) -> None:  # noqa: ARG001
 
 def service_rows(snapshot: Snapshot) -> dict[str, dict[str, str]]:
     """Each service of the model, the owner's too: state, health, since when, where."""
-    addresses = links(snapshot.model)
+    addresses = snapshot.links()
     rows = {}
     for name in snapshot.model.services:
         one = snapshot.containers.get(name)
@@ -140,7 +140,7 @@ def doctor(c: Context, json_: bool = False) -> None:  # noqa: ARG001
 def url(c: Context) -> None:  # noqa: ARG001
     """Print the links, JupyterLab's with its token."""
     snapshot = read_lab()
-    report_links(links(snapshot.model, snapshot.settings.jupyter_token))
+    report_links(snapshot.links(snapshot.settings.jupyter_token))
     warn_of_others(snapshot.settings.bind_address)
 
 
@@ -149,7 +149,7 @@ def open_(c: Context) -> None:  # noqa: ARG001
     """Open JupyterLab and the other services in the browser."""
     snapshot = read_lab()
     require_up(snapshot)
-    for service, address in links(snapshot.model, snapshot.settings.jupyter_token).items():
+    for service, address in snapshot.links(snapshot.settings.jupyter_token).items():
         secret = service == JUPYTER
         webbrowser.open(private_page(snapshot.lab.clone, address) if secret else address)
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from labcrate import environment, output
 from labcrate.errors import Code, LabError
-from labcrate.lab.work import Work
+from labcrate.lab.compose import JUPYTER, Lab
+from labcrate.lab.lifecycle import restart_services, services_to_recreate, services_to_restart
+from labcrate.lab.snapshot import Snapshot
+from labcrate.lab.work import Work, jupyter_work
 from labcrate.tasks.base import asker
 
 
@@ -16,10 +19,32 @@ def may_end(work: Work, *, doing: str, again: str, force: bool) -> bool:
     that refused would leave the lab running. doing: what the task would do. again: with --force.
     """
     refuse_busy(work, doing, again, force)
-    tell_work(work, doing)
+    # Also with --quiet: nobody agrees to what was not said.
+    with output.hushed(False):
+        tell_work(work, doing)
     if force or not work.lines or not environment.is_terminal():
         return True
     return asker(False)("Go on?")
+
+
+def may_replace_jupyter(lab: Lab, snapshot: Snapshot, force: bool) -> bool:
+    doing, again = "`up` would replace JupyterLab", "invoke up --force"
+    return may_end(jupyter_work(lab, snapshot.jupyter), doing=doing, again=again, force=force)
+
+
+def may_renew(lab: Lab, snapshot: Snapshot, force: bool) -> bool:
+    """Say which running services `up` replaces, and restart those that do not answer; whether what
+    JupyterLab holds may go."""
+    names = services_to_recreate(lab, snapshot)
+    sick = [name for name in services_to_restart(snapshot) if name not in names]
+    if JUPYTER in (*names, *sick) and not may_replace_jupyter(lab, snapshot, force):
+        return False
+    if names:
+        output.say(f"Replacing {' and '.join(names)}: the image or the settings changed.")
+    if sick:
+        output.say(f"Restarting {' and '.join(sick)}: it runs and does not answer.")
+        restart_services(lab, sick)
+    return True
 
 
 def refuse_busy(work: Work, doing: str, again: str, force: bool) -> None:

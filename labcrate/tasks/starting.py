@@ -21,31 +21,32 @@ from labcrate.gpu.decide import Decision, decide, gpu_refused
 from labcrate.gpu.record import is_proven, remember_proof
 from labcrate.gpu.toolkit import ensure_toolkit
 from labcrate.lab.built import drop_superseded
-from labcrate.lab.compose import JUPYTER, Lab, links
+from labcrate.lab.compose import JUPYTER, Lab
 from labcrate.lab.containers import all_containers
 from labcrate.lab.images import build_images, provide_parts
 from labcrate.lab.jupyter import token_opens
 from labcrate.lab.lifecycle import (
     last_logs,
     look_again,
-    services_to_recreate,
+    resume_services,
     start_services,
     stop_services,
 )
 from labcrate.lab.notices import notices, unhealthy, watch
 from labcrate.lab.own_ports import settle_ports
 from labcrate.lab.snapshot import Snapshot
-from labcrate.lab.work import jupyter_work, lab_work
+from labcrate.lab.work import lab_work
 from labcrate.smoke.prove import prove_quickly
 from labcrate.tasks.base import (
     alone,
     asker,
     lab_task,
     read_lab_and_engine,
+    result_only,
     with_the_engines_group,
 )
 from labcrate.tasks.showing import report_links, show_notices, show_unused, warn_of_others
-from labcrate.tasks.sparing import may_end
+from labcrate.tasks.sparing import may_end, may_renew, may_replace_jupyter
 
 
 @lab_task(yes="do not ask before installing or building")
@@ -90,26 +91,30 @@ def build(c: Context) -> None:  # noqa: ARG001
     no_build="start with the images as they are",
     gpu="auto (one where the engine offers it), on (or fail), off; wins over GPU= in .env",
     force="replace JupyterLab whatever runs in it",
+    quiet="show the result alone: the links, and what must be known",
 )
 def up(
     c: Context,  # noqa: ARG001
     no_build: bool = False,
     gpu: str = "",
     force: bool = False,
+    quiet: bool = False,
 ) -> None:
     """Start the lab and wait until it answers."""
     with alone("up") as settings:
         engine, snapshot = read_lab_and_engine(settings)
-        snapshot = settle_ports(snapshot)
+        snapshot = resume_services(settle_ports(snapshot))
         decision = decide(snapshot, engine, gpu)
-        output.row("gpu", decision.choice.line)
-        show_unused(decision.unused)
-        ensure_folders(settings, quiet=True)
-        built = not no_build and build_stale(decision.lab, snapshot, decision.build.reason)
-        if not may_recreate(decision.lab, snapshot, force):
+        with result_only(quiet):
+            output.row("gpu", decision.choice.line)
+            show_unused(decision.unused)
+            ensure_folders(settings, quiet=True)
+            built = not no_build and build_stale(decision.lab, snapshot, decision.build.reason)
+        if not may_renew(decision.lab, snapshot, force):
             output.say("Nothing was replaced; the lab runs as before.")
             return
-        decision, snapshot = start_proven(decision, snapshot, force)
+        with result_only(quiet):
+            decision, snapshot = start_proven(decision, snapshot, force)
         if built:
             drop_superseded(decision.lab)
     announce(decision, snapshot)
@@ -127,21 +132,6 @@ def build_stale(lab: Lab, snapshot: Snapshot, why: str) -> bool:
     if not process.is_dry():
         output.seconds("built", taken)
     return True
-
-
-def may_recreate(lab: Lab, snapshot: Snapshot, force: bool) -> bool:
-    """Say which running services `up` will replace; whether what JupyterLab holds may go."""
-    names = services_to_recreate(lab, snapshot)
-    if JUPYTER in names and not may_replace_jupyter(lab, snapshot, force):
-        return False
-    if names:
-        output.say(f"Replacing {' and '.join(names)}: the image or the settings changed.")
-    return True
-
-
-def may_replace_jupyter(lab: Lab, snapshot: Snapshot, force: bool) -> bool:
-    doing, again = "`up` would replace JupyterLab", "invoke up --force"
-    return may_end(jupyter_work(lab, snapshot.jupyter), doing=doing, again=again, force=force)
 
 
 def start_proven(decision: Decision, before: Snapshot, force: bool) -> tuple[Decision, Snapshot]:
@@ -188,9 +178,7 @@ def start(lab: Lab, before: Snapshot, force: bool) -> Snapshot:
     done = start_services(lab)
     if process.is_dry():
         return before
-    if not done.ok:
-        logs = last_logs(lab)
-        raise gpu_refused(lab, done.text) or unhealthy(watch(lab.project), done.text, logs)
+    refuse_failed(lab, done)
     after = look_again(before)
     if ids_of(after) != ids_of(before):
         output.seconds("up", time.monotonic() - started)
@@ -199,16 +187,23 @@ def start(lab: Lab, before: Snapshot, force: bool) -> Snapshot:
     elif may_replace_jupyter(lab, after, force):
         # Compose does not compare the content of secrets.
         output.say("The token in .env changed: JupyterLab is restarted.")
-        lab.attach("up", "--detach", "--wait", "--no-build", "--force-recreate", JUPYTER)
+        refuse_failed(lab, start_services(lab, "--force-recreate", JUPYTER))
         after = look_again(before)
     else:
         output.say("Nothing was replaced; JupyterLab keeps the token that it was started with.")
     return after
 
 
-def ids_of(snapshot: Snapshot) -> set[tuple[str, str]]:
+def refuse_failed(lab: Lab, done: process.Result) -> None:
+    """The error for a start that failed."""
+    if not done.ok:
+        logs = last_logs(lab)
+        raise gpu_refused(lab, done.text) or unhealthy(watch(lab.project), done.text, logs)
+
+
+def ids_of(snapshot: Snapshot) -> set[tuple[str, str, str]]:
     """Which containers run: another id, or another state, is something that `up` touched."""
-    return {(one.id, one.state) for one in snapshot.containers.values()}
+    return {(one.id, one.state, one.health) for one in snapshot.containers.values()}
 
 
 def announce(decision: Decision, snapshot: Snapshot) -> None:
@@ -216,7 +211,7 @@ def announce(decision: Decision, snapshot: Snapshot) -> None:
     settings = snapshot.settings
     # A log of CI, or a file, would keep the token.
     token = settings.jupyter_token if environment.is_read_at_once() else ""
-    found = links(snapshot.model, token)
+    found = snapshot.links(token)
     show_notices(notices(snapshot.containers.values()))
     report_links(found)
     first = settings.root_dir / "notebooks" / "01-quickstart.ipynb"

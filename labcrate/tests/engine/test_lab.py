@@ -241,6 +241,9 @@ def test_the_log_of_a_fresh_lab_is_calm(up_lab: Lab) -> None:
     logs = up_lab.docker("compose", "logs", "--no-color").stdout
     loud = [line for line in logs.splitlines() if re.search(r"\[[WEC] |Warning|Error|rror:", line)]
     assert loud == []
+    # The container's own addresses lead nowhere outside.
+    assert re.findall(r"https?://\S+:\d+\S*", logs) == []
+    assert logs.count("`invoke url` prints its link") == 2
 
 
 def processes_of(lab: Lab) -> int:

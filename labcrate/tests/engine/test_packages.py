@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import threading
 import time
@@ -209,6 +210,33 @@ def test_a_project_of_the_clone_is_added_with_what_it_needs(up_lab: Lab) -> None
     assert rows["humanize"]["asked for"] == ""
     out = up_lab.invoke("remove-package", "humanize", check=False)
     assert (out.returncode, "mine needs it" in said(out)) == (Code.PACKAGE_UNKNOWN, True)
+
+
+def test_an_editable_project_is_imported_live(up_lab: Lab) -> None:
+    """In a running lab, in a new kernel, and in the next container from the image."""
+    folder = up_lab.root / "src" / "live project"
+    (folder / "src" / "alive").mkdir(parents=True)
+    code = folder / "src" / "alive" / "__init__.py"
+    code.write_text("X = 1\n")
+    (folder / "pyproject.toml").write_text(
+        '[project]\nname = "alive"\nversion = "0.1"\ndependencies = ["tabulate==0.9.0"]\n'
+        '[project.scripts]\nsay-x = "alive:say"\n'
+    )
+    ask = ("python", "-c", "import alive, tabulate; print(alive.X)")
+    try:
+        up_lab.invoke("add-package", "--editable", "src/live project")
+        assert up_lab.exec(*ask).stdout.strip() == "1"
+        code.write_text("X = 2\ndef say(): print(X)\n")
+        assert up_lab.exec(*ask).stdout.strip() == "2"
+        assert up_lab.invoke("run", *ask).stdout.splitlines()[-1].strip() == "2"
+        assert up_lab.exec("say-x").stdout.strip() == "2"
+        rows = {row["package"]: row for row in json.loads(packages(up_lab))}
+        assert rows["alive"]["image"] == rows["alive"]["running"] == "0.1"
+    finally:
+        up_lab.invoke("remove-package", "alive", check=False)
+        shutil.rmtree(folder)
+    assert not importable(up_lab, "alive")
+    assert not importable(up_lab, "tabulate")
 
 
 def packages(lab: Lab) -> str:

@@ -141,7 +141,8 @@ class TaskLab:
     def inspection(self, name: str, told: dict[str, Any]) -> dict[str, Any]:
         state: dict[str, Any] = {"Status": told.get("state", "running"), "ExitCode": 0}
         if name != "mlflow":
-            state["Health"] = {"Status": told.get("health", "healthy")}
+            log = [{"Output": told.get("check", "")}]
+            state["Health"] = {"Status": told.get("health", "healthy"), "Log": log}
         known = {
             labels.COMPOSE_PROJECT: PROJECT,
             labels.COMPOSE_SERVICE: name,

@@ -12,7 +12,7 @@ from double import Double
 from labcrate import process
 from labcrate.clone.settings import Settings
 from labcrate.errors import Code, LabError
-from labcrate.lab.compose import Lab, links, parse_model, resolve_model
+from labcrate.lab.compose import Lab, parse_model, resolve_model
 
 RAW: dict[str, Any] = {
     "name": "lab-x",
@@ -106,16 +106,6 @@ def test_services_come_with_jupyter_first() -> None:
         "redis:8",
     )
     assert [one.has_health for one in model.services.values()] == [False, True, False, False]
-
-
-def test_links_lead_to_every_service_with_a_port() -> None:
-    model = parse_model(RAW)
-    assert links(model, "t0ken") == {
-        "jupyter": "http://10.0.0.1:8888/lab?token=t0ken",
-        "tensorboard": "http://127.0.0.1:6006/",
-        "mlflow": "http://127.0.0.1:5000/",
-    }
-    assert links(model)["jupyter"] == "http://10.0.0.1:8888/"
 
 
 def test_an_unknown_service_is_named_with_the_known() -> None:

@@ -116,3 +116,22 @@ def test_the_command_gets_the_folder_of_links(guard: Guard, tmp_path: Path) -> N
     board = str(tmp_path / "board")
     assert guard["with_links"](asked) == ["guard.py", "--logdir", board, "--port", "1"]
     assert (tmp_path / "board" / "mine").is_symlink()
+
+
+def test_the_boards_first_words_name_no_address_of_the_container(
+    guard: Guard, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Server:
+        def __init__(self, application: Any, _flags: Any) -> None:
+            self.application = application
+
+        def print_serving_message(self) -> None:
+            print("TensorBoard 2.21.0 at http://0.0.0.0:6006/")
+
+    guard["program"] = types.SimpleNamespace(WerkzeugServer=Server)
+    server = guard["make_server"]("the board", None)
+    server.print_serving_message()
+    told = "".join(capsys.readouterr())
+    assert "6006" not in told
+    assert "`invoke url`" in told
+    assert isinstance(server.application, guard["Guard"])

@@ -46,7 +46,7 @@ def test_every_check_has_a_row_in_these_tables() -> None:
 def test_a_check_that_crashes_is_one_line() -> None:
     broken = changed(HEALTHY, {"lab.containers": (None,)})
     found = [f for f in examine(broken) if "could not look" in f.problem]
-    assert {f.check for f in found} == {"health", "limits", "moved", "logs", "lost"}
+    assert {f.check for f in found} == {"health", "limits", "moved", "logs", "lost", "writable"}
     assert told(broken, "card")
 
 

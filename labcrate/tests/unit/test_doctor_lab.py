@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from facts_of import HEALTHY, assert_told, changed, told
+
+from labcrate.lab.health import Health
 
 LAB = [
     (
@@ -37,7 +40,29 @@ LAB = [
         "more memory than it may use",
         "MEMORY_LIMIT",
     ),
-    ({"jupyter.health": "unhealthy"}, "health", "error", "does not answer", "invoke down up"),
+    ({"jupyter.health": "unhealthy"}, "health", "error", "does not answer", "invoke up"),
+    (
+        {"jupyter.health": "unhealthy", "jupyter.check": Health(refused="its port is 1")},
+        "health",
+        "error",
+        "does not answer: its port is 1",
+        "invoke up",
+    ),
+    ({"jupyter.state": "paused"}, "health", "error", "paused by hand", "invoke up"),
+    (
+        {"jupyter.check": Health(cannot_write=("/home/lab",))},
+        "writable",
+        "error",
+        "cannot write in /home/lab",
+        "docker run --rm --user 0 --volume",
+    ),
+    (
+        {"jupyter.check": Health(cannot_write=("/lab/notebooks",))},
+        "writable",
+        "error",
+        "cannot write in /lab/notebooks",
+        "sudo chown -R",
+    ),
     ({"jupyter.restarts": 2}, "health", "warning", "restarted 2 times", "invoke logs"),
     ({"jupyter.shm": 64 * 2**20}, "limits", "warning", "67.1 MB", "SHM_SIZE"),
     ({"jupyter.inside": "1024\n"}, "limits", "warning", "may open 1024 files", "default-ulimits"),
@@ -66,6 +91,23 @@ def test_the_lab(
     changes: dict[str, Any], check: str, severity: str, problem: str, fix: str
 ) -> None:
     assert_told(changed(HEALTHY, changes), check, severity, problem, fix)
+
+
+def test_a_folder_of_another_owner_is_said_once() -> None:
+    """check_folders says it, with the fix."""
+    first, *others = HEALTHY.folders
+    changes = {
+        "folders": (replace(first, uid=7, mode=0o755), *others),
+        "jupyter.check": Health(cannot_write=("/lab/notebooks",)),
+    }
+    facts = changed(HEALTHY, changes)
+    assert told(facts, "writable") == []
+    assert len(told(facts, "folders")) == 1
+
+
+def test_without_settings_nothing_is_said_of_rights() -> None:
+    changes = {"jupyter.check": Health(cannot_write=("/home/lab",)), "settings": None}
+    assert told(changed(HEALTHY, changes), "writable") == []
 
 
 def test_unknown_images_are_not_called_missing() -> None:

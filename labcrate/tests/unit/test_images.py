@@ -186,6 +186,19 @@ def test_images_are_read_by_service_in_one_question(clone: Clone, double: Double
     assert len(double.calls) == 1
 
 
+def test_a_foreign_image_under_the_labs_name_is_stale_and_no_crash(
+    double: Double, lab: Lab
+) -> None:
+    """`docker tag` and `docker import` make such images."""
+    raw = {"services": {"jupyter": {"image": "lab/jupyter", "build": {"context": "x"}}}}
+    for config in ({}, {"Config": None}, {"Config": {"Labels": None}}):
+        rows = [{"Id": "sha256:1", "RepoTags": ["lab/jupyter:latest", "mine:1"], **config}]
+        double.expect("docker", "image", "inspect", stdout=json.dumps(rows))
+        found = read_images(parse_model(raw))
+        assert (found["jupyter"].inputs, found["jupyter"].backend) == ("", "")
+    assert stale_services(lab, parse_model(raw), found) == ["jupyter"]
+
+
 def test_no_answer_is_not_no_images(clone: Clone, double: Double) -> None:
     double.expect("docker", "image", "inspect", stderr="Cannot connect", returncode=1)
     with pytest.raises(Unanswered):

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
+import sys
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -74,3 +78,64 @@ def test_an_import_that_fails_is_told_in_one_line_and_kept_whole(
     assert (first, printed) == (told, stderr)
     answering(monkeypatch)
     assert inside.import_error("cairosvg") == ""
+
+
+def test_kernels_of_a_server_that_does_not_answer_are_asked_themselves(
+    inside: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hung server must not be restarted over kernels that compute."""
+
+    def ask(_path: str) -> None:
+        raise TimeoutError("timed out")
+
+    monkeypatch.setattr(inside, "ask_server", ask)
+    monkeypatch.setattr(inside, "left_kernels", lambda: ["1a2b3c4d-5", "6e7f8a9b-0"])
+    monkeypatch.setattr(inside, "is_busy", lambda kernel: kernel.startswith("1a"))
+    monkeypatch.setattr(inside, "programs", list)
+    found = inside.work()
+    assert (found["busy"], found["idle"]) == (["kernel 1a2b3c4d"], ["kernel 6e7f8a9b"])
+    assert found["unasked"] == "timed out"
+
+
+def test_the_kernels_that_run_are_known_by_their_processes(inside: ModuleType) -> None:
+    name = "/tmp/kernel-1a2b3c4d-aaaa.json"
+    code = "import time; print(flush=True); time.sleep(60)"
+    child = subprocess.Popen([sys.executable, "-c", code, "-f", name], stdout=subprocess.PIPE)
+    try:
+        assert child.stdout
+        child.stdout.readline()
+        assert "1a2b3c4d-aaaa" in inside.left_kernels()
+    finally:
+        child.kill()
+        child.communicate()
+    assert "1a2b3c4d-aaaa" not in inside.left_kernels()
+
+
+def test_a_server_of_the_users_own_is_not_asked_for_the_labs(
+    inside: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """And none that was killed: its note stays."""
+    paths = ModuleType("jupyter_core.paths")
+    paths.jupyter_runtime_dir = lambda: str(tmp_path)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "jupyter_core", ModuleType("jupyter_core"))
+    monkeypatch.setitem(sys.modules, "jupyter_core.paths", paths)
+    with pytest.raises(OSError, match="has not started"):
+        inside.ask_server("api")
+    asked: list[Any] = []
+
+    class Connection:
+        def __init__(self, _host: str, port: int, **_: Any) -> None:
+            asked.append(port)
+
+        def request(self, _verb: str, path: str, headers: dict[str, str]) -> None:
+            asked.append((path, headers["Authorization"]))
+
+        def getresponse(self) -> Any:
+            return SimpleNamespace(status=200, read=lambda: b"[]")
+
+    monkeypatch.setattr(inside.http.client, "HTTPConnection", Connection)
+    for number, (port, pid) in enumerate(((9999, os.getpid()), (8888, os.getpid()), (8888, 2**30))):
+        note = {"port": port, "pid": pid, "token": f"t{number}", "base_url": "/x/"}
+        (tmp_path / f"jpserver-{number}.json").write_text(json.dumps(note))
+    assert inside.ask_server("api") == []
+    assert asked == [8888, ("/x/api", "token t1")]

@@ -9,6 +9,8 @@ from jupyter_server import JupyterServer
 
 from labcrate.clone.settings import Settings
 from labcrate.lab.compose import Lab, parse_model
+from labcrate.lab.containers import Container
+from labcrate.lab.health import Health
 from labcrate.lab.jupyter import get, token_opens
 from labcrate.lab.snapshot import Snapshot
 
@@ -30,6 +32,13 @@ def test_the_token_of_env_opens_or_does_not(
     assert token_opens(snapshot)
     jupyter_server.token = "another"
     assert not token_opens(snapshot)
+
+
+def test_an_own_base_url_is_asked(snapshot: Snapshot, jupyter_server: JupyterServer) -> None:
+    jupyter_server.failing = {"/api/status"}
+    one = Container(id="1", state="running", check=Health(base_url="/x/"))
+    assert not token_opens(snapshot)
+    assert token_opens(replace(snapshot, containers={"jupyter": one}))
 
 
 def test_nobody_there_is_no_answer(settings: Settings) -> None:

@@ -64,6 +64,8 @@ def test_a_file_of_another_system(clone: Clone, encoding: str) -> None:
         ("-i https://host/simple\n", "pip config set global.index-url https://host/simple"),
         ("--no-index\n", "global.no-index true"),
         ("a\n\n-e ./mine\n", "list.txt, line 3: '-e ./mine' is an option"),
+        ("-e ./mine\n", "invoke add-package -e ./mine"),
+        ("-e git+https://host/x.git\n", "write NAME @ git+https://host/x.git there"),
         ("-c constraints.txt\n", "write its versions"),
         ("--pre\n", "remove the line"),
         ("-r gone.txt\n", "list.txt, line 1: 'gone.txt' is not a package"),

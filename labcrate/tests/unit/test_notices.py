@@ -12,6 +12,7 @@ from labcrate import labels
 from labcrate.errors import Code
 from labcrate.lab import notices as room
 from labcrate.lab.containers import Container, inspected
+from labcrate.lab.health import Health
 from labcrate.lab.notices import notices, start_failure, unhealthy, watch
 
 
@@ -70,6 +71,19 @@ def test_an_unhealthy_lab_says_memory_first_and_else_its_last_words() -> None:
     assert "MEMORY_LIMIT" in error.fix
     other = unhealthy([Container(id="1", service="jupyter", state="running")], "said", "logs")
     assert "said\nlogs" in other.problem
+
+
+def test_a_setting_of_jupyter_that_is_refused_is_named() -> None:
+    check = Health(refused="its settings name port 9999")
+    error = unhealthy([Container(id="1", service="jupyter", check=check)], "said", "logs")
+    assert (error.code, "port 9999" in error.problem) == (Code.UNHEALTHY, True)
+    assert "~/.jupyter" in error.fix
+
+
+def test_what_the_health_check_met_comes_first() -> None:
+    check = Health(wrong="/api answers 500")
+    error = unhealthy([Container(id="1", service="jupyter", check=check)], "said", "logs")
+    assert "jupyter: /api answers 500\nsaid\nlogs" in error.problem
 
 
 def test_known_words_of_the_engine_get_their_own_fix() -> None:

@@ -45,3 +45,48 @@ def test_a_terminal_that_went_away_stops_nobody(
     number = errno.ENOSPC
     with pytest.raises(OSError, match="no"):
         say("x")
+
+
+def test_what_is_hushed_is_kept_back_but_errors_and_what_nobody_may_miss(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with output.hushed(True):
+        output.say("step")
+        output.row("step", "x")
+        output.seconds("step", 1)
+        output.table(("step",), [("x",)])
+        output.say_always("lost")
+        output.say("step")
+        output.say_error("wrong")
+    output.say("result")
+    told = capsys.readouterr()
+    assert (told.out, told.err) == ("lost\nresult\n", "wrong\n")
+
+
+@pytest.mark.parametrize(
+    ("environ", "is_plain"),
+    [
+        ({}, False),
+        ({"NO_COLOR": "1"}, True),
+        ({"TERM": "dumb"}, True),
+        ({"NO_COLOR": ""}, False),
+    ],
+)
+def test_colours_are_shown_unless_the_terminal_or_the_user_wants_none(
+    monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], is_plain: bool
+) -> None:
+    """https://no-color.org: a variable that is set and not empty."""
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "COLORTERM"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    shown = Terminal()
+    monkeypatch.setattr(sys, "stdout", shown)
+    output.table(("a",), [(Text("x", style="red"),)])
+    assert ("\x1b[31m" not in shown.getvalue()) == is_plain

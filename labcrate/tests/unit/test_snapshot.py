@@ -16,6 +16,7 @@ from labcrate.clone.settings import Settings
 from labcrate.errors import Code, LabError
 from labcrate.lab.compose import Lab, parse_model
 from labcrate.lab.containers import Container
+from labcrate.lab.health import Health
 from labcrate.lab.images import Image
 from labcrate.lab.snapshot import Snapshot, take_snapshot, taken_port, taken_ports
 
@@ -112,6 +113,21 @@ def test_a_lab_is_healthy_as_a_whole(
     seen = snapshot_of(settings, containers=containers)
     assert seen.is_healthy is healthy
     assert (seen.jupyter is not None) is (jupyter[0] == "running")
+
+
+def test_links_lead_to_every_service_with_a_port(settings: Settings) -> None:
+    found = snapshot_of(settings)
+    assert found.links("t0ken") == {"jupyter": "http://127.0.0.1:8888/lab?token=t0ken"}
+    assert found.links() == {"jupyter": "http://127.0.0.1:8888/"}
+
+
+@pytest.mark.parametrize(("state", "base"), [("running", "/x/y/"), ("exited", "/")])
+def test_links_follow_the_base_url_of_the_jupyterlab_that_runs(
+    settings: Settings, state: str, base: str
+) -> None:
+    one = Container(id="1", state=state, check=Health(base_url="/x/y/"))
+    found = snapshot_of(settings, containers={"jupyter": one})
+    assert found.links("t0ken")["jupyter"] == f"http://127.0.0.1:8888{base}lab?token=t0ken"
 
 
 def test_nothing_is_there_yet(settings: Settings) -> None:

@@ -88,6 +88,18 @@ def test_package_settings_are_brought_where_there_are_none_yet(engine: Engine) -
     assert all((engine.clone.state / name).exists() for name in FILES)
 
 
+@pytest.mark.parametrize("system", [False, True])
+@pytest.mark.usefixtures("engine")
+def test_quiet_shows_the_result_alone(capsys: pytest.CaptureFixture[str], system: bool) -> None:
+    name = "libgl1" if system else "einops"
+    add_package(context(), (name,), system=system, quiet=True)
+    told = shown(capsys)
+    assert not [word for word in ("resolve", "phases", "keep:", "$ docker") if word in told]
+    assert system or "einops" in told
+    add_package(context(), (name,), system=system, quiet=True)
+    assert "there already" in shown(capsys)
+
+
 def test_a_wrong_requirement_is_refused_before_anything_is_asked(engine: Engine) -> None:
     code, _ = failed(add_package, packages="==")
     assert code == Code.PACKAGE_REFUSED
@@ -104,7 +116,21 @@ def test_a_requirements_file_is_added(engine: Engine, capsys: pytest.CaptureFixt
 @pytest.mark.usefixtures("engine")
 def test_a_requirements_file_holds_no_system_packages() -> None:
     code, message = failed(add_package, requirement=["a.txt"], system=True)
-    assert (code, "-r does not go with --system" in message) == (Code.PACKAGE_REFUSED, True)
+    assert (code, "do not go with --system" in message) == (Code.PACKAGE_REFUSED, True)
+    code, message = failed(add_package, editable=["./mine"], system=True)
+    assert (code, "do not go with --system" in message) == (Code.PACKAGE_REFUSED, True)
+
+
+def test_an_editable_project_is_added(engine: Engine, capsys: pytest.CaptureFixture[str]) -> None:
+    project = engine.clone.root / "src" / "mine"
+    project.mkdir(parents=True)
+    (project / "pyproject.toml").write_text('[project]\nname = "mine"\nversion = "0.1"\n')
+    add_package(context(), ("einops",), editable=["src/mine"])
+    *_, other, line = (engine.clone.docker / "packages.in").read_text().splitlines()
+    assert other == "einops"
+    assert line.startswith("mine @ file:///tmp/docker/local/")
+    assert line.endswith("/mine.editable.tar.gz")
+    assert "The lab imports an editable folder itself" in shown(capsys)
 
 
 def test_a_dry_run_says_what_it_would_do(

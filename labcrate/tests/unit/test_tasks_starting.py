@@ -111,6 +111,30 @@ def test_what_changed_is_built_first(task_lab: TaskLab, capsys: pytest.CaptureFi
     assert "  built (" in told
 
 
+def test_quiet_shows_the_result_alone(
+    task_lab: TaskLab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task_lab.built = {"jupyter": "old"}
+    built(task_lab)
+    up(context(), quiet=True)
+    told = capsys.readouterr().out
+    assert told.startswith(f"  jupyter      http://127.0.0.1:{task_lab.ports['jupyter']}/\n")
+    assert told.endswith("invoke down\n")
+    assert not [word for word in ("$ docker", "pytorch", "built", "up (") if word in told]
+
+
+def test_quiet_says_what_ends(recreated: TaskLab, capsys: pytest.CaptureFixture[str]) -> None:
+    recreated.work["idle"] = ["eda.ipynb"]
+    up(context(), quiet=True)
+    assert "kernels, whose variables go: eda.ipynb" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("task_lab")
+def test_a_dry_run_is_never_quiet(capsys: pytest.CaptureFixture[str]) -> None:
+    up(context(dry=True), quiet=True)
+    assert "$ docker compose up" in capsys.readouterr().out
+
+
 def test_tensorboard_alone_says_nothing_of_pytorch(
     task_lab: TaskLab, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -215,6 +239,16 @@ def test_a_changed_token_restarts_jupyter(
     assert "The token in .env changed" in capsys.readouterr().out
 
 
+def test_a_restart_for_the_token_that_fails_is_an_error(
+    task_lab: TaskLab, jupyter_server: JupyterServer
+) -> None:
+    jupyter_server.token = "the old one"
+    task_lab.double.expect("docker", "compose", "logs", stdout="boom")
+    task_lab.double.expect("docker", "compose", "up", "--force-recreate", returncode=1)
+    code, message = failed(up)
+    assert (code, "boom" in message) == (Code.UNHEALTHY, True)
+
+
 def test_a_changed_token_spares_what_computes(
     task_lab: TaskLab, jupyter_server: JupyterServer
 ) -> None:
@@ -239,6 +273,113 @@ def test_a_changed_token_is_asked_for_at_a_terminal(
     up(context())
     assert "keeps the token that it was started with" in capsys.readouterr().out
     assert not task_lab.double.called("up", "--force-recreate")
+
+
+def test_a_service_that_was_stopped_by_hand_is_not_nothing(
+    task_lab: TaskLab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task_lab.containers["tensorboard"]["state"] = "exited"
+
+    def started() -> str:
+        task_lab.containers["tensorboard"]["state"] = "running"
+        return ""
+
+    task_lab.answer("docker", "compose", "up", "--wait", told=started)
+    up(context())
+    told = capsys.readouterr().out
+    assert "nothing was touched" not in told
+    assert "  up (" in told
+
+
+def test_a_paused_service_goes_on(task_lab: TaskLab, capsys: pytest.CaptureFixture[str]) -> None:
+    task_lab.containers["jupyter"]["state"] = "paused"
+    goes_on = lambda *_: task_lab.containers["jupyter"].pop("state")  # noqa: E731
+    task_lab.double.expect("docker", "compose", "unpause", "jupyter", does=goes_on)
+    up(context())
+    calls = task_lab.double.calls
+    (command,) = task_lab.double.called("unpause")
+    # Nothing can be asked of it before.
+    assert calls.index(command) < calls.index(starts(task_lab)[0])
+    assert "Paused by hand, goes on: jupyter." in capsys.readouterr().out
+
+
+def test_a_paused_service_that_stays_so_is_an_error(task_lab: TaskLab) -> None:
+    task_lab.containers["jupyter"]["state"] = "paused"
+    task_lab.double.expect("docker", "compose", "unpause", stderr="no", returncode=1)
+    code, message = failed(up)
+    assert (code, "invoke down --force" in message) == (Code.UNHEALTHY, True)
+
+
+@pytest.fixture
+def hung(task_lab: TaskLab) -> TaskLab:
+    """JupyterLab runs and does not answer, until it is restarted."""
+    task_lab.containers["jupyter"]["health"] = "unhealthy"
+    recovers = lambda *_: task_lab.containers["jupyter"].pop("health")  # noqa: E731
+    task_lab.double.expect("docker", "compose", "restart", does=recovers)
+    return task_lab
+
+
+def test_a_hung_jupyterlab_is_restarted(hung: TaskLab, capsys: pytest.CaptureFixture[str]) -> None:
+    hung.work["unasked"] = "timed out"
+    up(context())
+    (command,) = hung.double.called("restart")
+    assert command[-2:] == ("restart", "jupyter")
+    told = capsys.readouterr().out
+    assert "Restarting jupyter: it runs and does not answer." in told
+    assert "timed out" in told
+    assert "nothing was touched" not in told
+
+
+def test_a_hung_jupyterlab_whose_kernels_compute_is_spared(hung: TaskLab) -> None:
+    hung.work |= {"unasked": "timed out", "busy": ["kernel 1a2b3c4d"]}
+    code, message = failed(up)
+    assert (code, "kernel 1a2b3c4d" in message) == (Code.BUSY, True)
+    assert not hung.double.called("restart")
+    up(context(), force=True)
+    assert len(hung.double.called("restart")) == 1
+
+
+def test_a_hung_board_is_restarted_without_a_question(task_lab: TaskLab) -> None:
+    task_lab.containers["tensorboard"]["health"] = "unhealthy"
+    task_lab.double.expect("docker", "compose", "restart")
+    up(context())
+    (command,) = task_lab.double.called("restart")
+    assert command[-1] == "tensorboard"
+    assert not task_lab.double.called("docker", "exec", "work")
+
+
+def test_what_is_replaced_is_not_restarted_before(recreated: TaskLab) -> None:
+    recreated.containers["jupyter"]["health"] = "unhealthy"
+    up(context())
+    assert not recreated.double.called("restart")
+
+
+def test_a_restart_that_fails_is_an_error(hung: TaskLab) -> None:
+    hung.double.expect("docker", "compose", "restart", stderr="no such device", returncode=1)
+    code, message = failed(up)
+    assert (code, "no such device" in message) == (Code.UNHEALTHY, True)
+
+
+def test_folders_that_the_lab_cannot_write_are_said(
+    task_lab: TaskLab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """After a changed LAB_UID everything is still the old owner's."""
+    task_lab.containers["jupyter"]["check"] = '{"cannot_write": ["/home/lab", "/lab/runs"]}'
+    up(context())
+    told = capsys.readouterr().out
+    assert "cannot write in /home/lab, /lab/runs" in told
+    assert "`invoke doctor` has the fix" in told
+
+
+def test_the_first_notebook_is_below_an_own_base_url(
+    task_lab: TaskLab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task_lab.containers["jupyter"]["check"] = '{"base_url": "/x/"}'
+    (task_lab.clone.root / "notebooks" / "01-quickstart.ipynb").touch()
+    up(context())
+    port = task_lab.ports["jupyter"]
+    told = capsys.readouterr().out
+    assert f"http://127.0.0.1:{port}/x/lab/tree/notebooks/01-quickstart.ipynb\n" in told
 
 
 def test_a_lab_that_does_not_come_up_shows_its_last_words(task_lab: TaskLab) -> None:
