@@ -295,18 +295,23 @@ def test_what_is_to_be_done_at_once_comes_before_the_command_ends(
     ("heeds", "status"), [(True, -signal.SIGINT), (False, -signal.SIGKILL)], ids=["heeds", "deaf"]
 )
 def test_whatever_ends_the_wait_ends_the_child(
-    monkeypatch: pytest.MonkeyPatch, heeds: bool, status: int
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, heeds: bool, status: int
 ) -> None:
     """Asked first, and killed where it does not listen."""
+    ready = tmp_path / "ready"
     monkeypatch.setattr(starter_room, "GRACE_S", 0.2)
     action = "SIG_DFL" if heeds else "SIG_IGN"
-    code = f"import signal, time; signal.signal(signal.SIGINT, signal.{action}); time.sleep(60)"
+    code = (
+        f"import signal, time; signal.signal(signal.SIGINT, signal.{action}); "
+        f"open({str(ready)!r}, 'w'); time.sleep(60)"
+    )
     children: list[subprocess.Popen[bytes]] = []
 
     def wait(child: subprocess.Popen[bytes], *_: object, **__: object) -> int:
         if not children:
             children.append(child)
-            time.sleep(0.15)
+            while not ready.exists():
+                time.sleep(0.01)
             raise process.Terminated
         return real(child, *_, **__)  # type: ignore[arg-type]
 
