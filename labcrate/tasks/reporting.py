@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from labcrate import output, process
+from labcrate.clean.bound import bound_cache
 from labcrate.lab.lifecycle import services_to_recreate
 from labcrate.lab.snapshot import Snapshot
 from labcrate.packages.phases import Changed, Phases
@@ -30,6 +31,8 @@ def report(snapshot: Snapshot, changed: Changed, phases: Phases, quiet: bool = F
         output.say("The image is as it was: the next `invoke up` builds it.")
     elif services_to_recreate(snapshot.lab, snapshot):
         output.say("The image is rebuilt: the next `invoke up` starts the lab from it.")
+    if changed.built:
+        bound_cache(snapshot)
 
 
 def show_difference(rows: Sequence[tuple[str, str, str]]) -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from invoke import Context
 
 from labcrate import environment, output, process
+from labcrate.clean.bound import bound_cache
 from labcrate.clone.fresh import ensure_env_file, ensure_folders, refresh_package_settings
 from labcrate.clone.identity import part_from_original, settle
 from labcrate.clone.lock import refuse_read_only
@@ -83,7 +84,9 @@ def build(c: Context) -> None:  # noqa: ARG001
         engine, snapshot = read_lab_and_engine(settings)
         decision = decide(snapshot, engine)
         output.row("gpu", decision.choice.line)
-        if not build_stale(decision.lab, snapshot, decision.build.reason):
+        if build_stale(decision.lab, snapshot, decision.build.reason):
+            bound_cache(snapshot)
+        else:
             output.say("  images       up to date; nothing was built")
 
 
@@ -117,6 +120,7 @@ def up(
             decision, snapshot = start_proven(decision, snapshot, force)
         if built:
             drop_superseded(decision.lab)
+            bound_cache(snapshot)
     announce(decision, snapshot)
 
 
