@@ -24,8 +24,11 @@ from conftest import share_base
 from faultlog import Happened, told
 
 from labcrate.clean.records import own_records
+from labcrate.clean.survey import Lot, unneeded_cache
+from labcrate.clone.place import Clone
 from labcrate.clone.rules import FOLDERS
 from labcrate.errors import Code
+from labcrate.lab.compose import Model
 
 
 def small_lab(root: Path) -> Lab:
@@ -102,6 +105,13 @@ class Foreigner:
                 self.docker("buildx", "prune", "--force", "--all", "--filter", f"id={record.id}")
 
 
+NONE = Model(project="", raw={}, services={})
+
+
+def clone_of(lab: Lab) -> Clone:
+    return Clone(root=lab.root, here=lab.root)
+
+
 def lives(lab: Lab) -> str:
     """Another clone's lab: its containers since when, its images, volume and network."""
     project, shown = lab.project, []
@@ -139,8 +149,13 @@ def test_only_its_own_goes(up_lab: Lab, small_up: Lab, tmp_path: Path, happened:
         assert foreign.seen() == before
         assert lives(up_lab) == others
         assert files(small_up) == mine
-        assert "of the build cache stays:" in done.stdout
-        assert up_lab.project in done.stdout
+        flat = " ".join(done.stdout.split())
+        assert re.search(rf"what the images of .*{up_lab.project}.* hold stay", flat), flat
+        # What this lab alone needed went, and a lab that is there finds all that it was built from.
+        spare = unneeded_cache(Lot(clone=clone_of(small_up), project=small_up.project, model=NONE))
+        assert spare == []
+        assert small_up.docker("image", "inspect", small_up.env["BASE_IMAGE"]).returncode == 0
+        assert "nothing was built" in up_lab.invoke("build").stdout
     finally:
         foreign.remove()
     happened("gone; the others' container, image, volume, network, cache and lab are byte for byte")
