@@ -12,9 +12,9 @@ from labcrate.clean.survey import Lot, unneeded_cache
 from labcrate.errors import LabError
 from labcrate.lab.snapshot import Snapshot
 
-LIMIT_BYTES = 5 * 10**9
-"""What may stay for the next build though no image needs it. An added package leaves 0.3 GB, the
-final stage as it was before it; so this is some fifteen of them, and less than one image."""
+LIMIT_BYTES = 10 * 10**9
+"""What may stay for the next build though no image needs it: one and a half images. An added
+package leaves 0.3 GB, which is the final stage as it was before."""
 
 
 def bound_cache(snapshot: Snapshot) -> None:

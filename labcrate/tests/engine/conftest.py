@@ -56,6 +56,47 @@ def make_lab(folder: Path) -> Lab:
     return lab
 
 
+def small_lab(root: Path) -> Lab:
+    """A clone without PyTorch (an empty lock) that is set up: it is made and removed many times."""
+    copy_tree(root)
+    for name in ("torch.lock", "packages.lock"):
+        (root / "docker" / name).write_text("# empty: see labcrate/tests/engine/conftest.py\n")
+    share_base(root)
+    made = Lab(root=root, environ={"PYTHONUNBUFFERED": "1"})
+    made.invoke("setup", "--yes")
+    return made
+
+
+@pytest.fixture(scope="session")
+def kept_layers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Images that hold the layers of labs without PyTorch.
+
+    Every `clean --all` drops what no image needs; the next lab would install JupyterLab anew.
+    """
+    folder = tmp_path_factory.mktemp("kept")
+    lab = small_lab(folder / "lab")
+    lab.invoke("build")
+    names = [f"labcrate-tests/{service}" for service in ("jupyter", "tensorboard")]
+    for name in names:
+        image = f"{lab.project}/{name.partition('/')[2]}"
+        (folder / "Dockerfile").write_text(f"FROM {image}\n")
+        label = ("--label", "dev.labcrate.project=labcrate-tests")
+        done = lab.docker(
+            "build",
+            "--quiet",
+            "--tag",
+            name,
+            *label,
+            "-f",
+            str(folder / "Dockerfile"),
+            str(folder / "lab" / "runs"),
+        )
+        assert done.returncode == 0, said(done)
+    lab.invoke("clean", "--all", "--yes")
+    yield
+    lab.docker("image", "rm", *names)
+
+
 def remove_lab(lab: Lab) -> None:
     lab.invoke("clean", "--all", "--yes", "--force", check=False)
 

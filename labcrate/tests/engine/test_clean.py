@@ -19,31 +19,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from clone import Lab, clean_environ, copy_tree, read_until, said
-from conftest import share_base
+from clone import Lab, clean_environ, read_until, said
+from conftest import small_lab
 from faultlog import Happened, told
 
 from labcrate.clean.records import own_records
-from labcrate.clean.survey import Lot, unneeded_cache
-from labcrate.clone.place import Clone
 from labcrate.clone.rules import FOLDERS
 from labcrate.errors import Code
-from labcrate.lab.compose import Model
-
-
-def small_lab(root: Path) -> Lab:
-    """A clone that is set up."""
-    copy_tree(root)
-    for name in ("torch.lock", "packages.lock"):
-        (root / "docker" / name).write_text("# empty: see labcrate/tests/engine/test_clean.py\n")
-    share_base(root)
-    made = Lab(root=root, environ={"PYTHONUNBUFFERED": "1"})
-    made.invoke("setup", "--yes")
-    return made
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+def small(tmp_path_factory: pytest.TempPathFactory, kept_layers: None) -> Iterator[Lab]:  # noqa: ARG001
     made = small_lab(tmp_path_factory.mktemp("small"))
     yield made
     made.invoke("clean", "--all", "--yes", check=False)
@@ -105,13 +91,6 @@ class Foreigner:
                 self.docker("buildx", "prune", "--force", "--all", "--filter", f"id={record.id}")
 
 
-NONE = Model(project="", raw={}, services={})
-
-
-def clone_of(lab: Lab) -> Clone:
-    return Clone(root=lab.root, here=lab.root)
-
-
 def lives(lab: Lab) -> str:
     """Another clone's lab: its containers since when, its images, volume and network."""
     project, shown = lab.project, []
@@ -137,12 +116,26 @@ def files(lab: Lab) -> dict[str, str]:
     return found
 
 
+def add_step(lab: Lab) -> str:
+    """A build step that no other lab has; what names its record."""
+    unique = f"only here {uuid.uuid4().hex}"
+    path = lab.root / "docker" / "Dockerfile"
+    step = f"USER 0\nRUN : labcrate '{unique}'; touch /only-here\nUSER ${{LAB_UID}}\n"
+    path.write_text(
+        path.read_text().replace("WORKDIR /lab/notebooks\n", f"{step}WORKDIR /lab/notebooks\n")
+    )
+    lab.invoke("build")
+    return unique
+
+
 @pytest.mark.attack("clean --all beside another clone's running lab and another project's things")
 def test_only_its_own_goes(up_lab: Lab, small_up: Lab, tmp_path: Path, happened: Happened) -> None:
     foreign = Foreigner(small_up, tmp_path)
     try:
+        unique = add_step(small_up)
         before, others, mine = foreign.seen(), lives(up_lab), files(small_up)
         assert foreign.name in before["cache"]
+        assert unique in small_up.docker("buildx", "du", "--verbose").stdout
         assert len(mine) > 8
         done = small_up.invoke("clean", "--all", "--yes")
         assert small_up.left_over() == {}, said(done)
@@ -152,8 +145,7 @@ def test_only_its_own_goes(up_lab: Lab, small_up: Lab, tmp_path: Path, happened:
         flat = " ".join(done.stdout.split())
         assert re.search(rf"what the images of .*{up_lab.project}.* hold stay", flat), flat
         # What this lab alone needed went, and a lab that is there finds all that it was built from.
-        spare = unneeded_cache(Lot(clone=clone_of(small_up), project=small_up.project, model=NONE))
-        assert spare == []
+        assert unique not in small_up.docker("buildx", "du", "--verbose").stdout
         assert small_up.docker("image", "inspect", small_up.env["BASE_IMAGE"]).returncode == 0
         assert "nothing was built" in up_lab.invoke("build").stdout
     finally:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 
-import pytest
 import websocket
 from clone import Lab
 from web import client, get

@@ -19,8 +19,9 @@ from pathlib import Path
 
 import pytest
 from clone import Lab, clean_environ, said
+from conftest import small_lab
 from faultlog import Happened
-from test_clean import Foreigner, small_lab
+from test_clean import Foreigner
 from test_safety import Project
 
 from labcrate.errors import Code
@@ -67,7 +68,7 @@ def lab_things(lab: Lab) -> str:
 
 
 @pytest.fixture
-def neighbours(tmp_path: Path) -> Iterator[Neighbours]:
+def neighbours(tmp_path: Path, kept_layers: None) -> Iterator[Neighbours]:
     labs = {name: small_lab(tmp_path / name) for name in ("one", "two")}
     for name, lab in labs.items():
         (lab.root / KEEP).write_text(f"the user's {name}")

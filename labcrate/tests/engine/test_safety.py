@@ -13,14 +13,15 @@ from pathlib import Path
 
 import pytest
 from clone import Lab, said
+from conftest import small_lab
 from faultlog import Happened, told
-from test_clean import lives, small_lab
+from test_clean import lives
 
 from labcrate.errors import Code
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+def small(tmp_path_factory: pytest.TempPathFactory, kept_layers: None) -> Iterator[Lab]:  # noqa: ARG001
     made = small_lab(tmp_path_factory.mktemp("safe"))
     yield made
     made.invoke("clean", "--all", "--yes", check=False)
