@@ -73,24 +73,15 @@ def kept_layers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
     Every `clean --all` drops what no image needs; the next lab would install JupyterLab anew.
     """
-    folder = tmp_path_factory.mktemp("kept")
-    lab = small_lab(folder / "lab")
+    folder = tmp_path_factory.mktemp("from")
+    lab = small_lab(tmp_path_factory.mktemp("kept") / "lab")
     lab.invoke("build")
     names = [f"labcrate-tests/{service}" for service in ("jupyter", "tensorboard")]
     for name in names:
         image = f"{lab.project}/{name.partition('/')[2]}"
         (folder / "Dockerfile").write_text(f"FROM {image}\n")
         label = ("--label", "dev.labcrate.project=labcrate-tests")
-        done = lab.docker(
-            "build",
-            "--quiet",
-            "--tag",
-            name,
-            *label,
-            "-f",
-            str(folder / "Dockerfile"),
-            str(folder / "lab" / "runs"),
-        )
+        done = lab.docker("build", "--quiet", "--tag", name, *label, str(folder))
         assert done.returncode == 0, said(done)
     lab.invoke("clean", "--all", "--yes")
     yield

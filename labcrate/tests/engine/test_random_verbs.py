@@ -68,7 +68,7 @@ def lab_things(lab: Lab) -> str:
 
 
 @pytest.fixture
-def neighbours(tmp_path: Path, kept_layers: None) -> Iterator[Neighbours]:
+def neighbours(tmp_path: Path, kept_layers: None) -> Iterator[Neighbours]:  # noqa: ARG001
     labs = {name: small_lab(tmp_path / name) for name in ("one", "two")}
     for name, lab in labs.items():
         (lab.root / KEEP).write_text(f"the user's {name}")
