@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from graphlib import TopologicalSorter
 
@@ -64,12 +64,12 @@ def read_records(text: str) -> Iterator[tuple[Record, str]]:
             yield Record(id=found["ID"], what=what, size=size, needed=needed), block
 
 
-def own_records(text: str, begun: Sequence[str] = (), steps: Sequence[str] = ()) -> list[Record]:
+def own_records(text: str, begun: Sequence[str] = (), steps: Collection[str] = ()) -> list[Record]:
     """The records of `docker buildx du --verbose` that are a lab's.
 
-    begun: ids that a clean set out to remove before. steps: the steps of the owner's Dockerfile;
-    others may have the same step, so it counts only where it was built on a lab's record. A record
-    comes before those that it builds on, because it has to go before them.
+    begun: ids that a clean set out to remove before. steps: those of the owner's Dockerfile, now
+    and before; others may have the same step, so it counts only where it was built on a lab's
+    record. A record comes before those that it builds on, because it has to go before them.
     """
     blocks: dict[str, str] = {}
     records: dict[str, Record] = {}
@@ -82,7 +82,8 @@ def own_records(text: str, begun: Sequence[str] = (), steps: Sequence[str] = ())
     parents = {ref: [p for p in blocks if p != ref and p in blocks[ref]] for ref in blocks}
     own |= _built_on(own, parents, {ref: one.what for ref, one in records.items()}, steps)
     own |= _bases(own, parents, {ref: one.what for ref, one in records.items()})
-    held = {ref for ref, one in records.items() if one.needed}
+    # What is built on one of these by a step that nobody knows holds it, too.
+    held = {ref for ref, one in records.items() if one.needed or ref not in own}
     while more := {p for ref in held for p in parents[ref]} - held:
         held |= more
     order = TopologicalSorter({ref: [p for p in parents[ref] if p in own] for ref in own})
@@ -94,7 +95,7 @@ def _built_on(
     own: set[str],
     parents: Mapping[str, Sequence[str]],
     names: Mapping[str, str],
-    steps: Sequence[str],
+    steps: Collection[str],
 ) -> set[str]:
     """The records of the owner's own steps: on top of one that is a lab's."""
     found: set[str] = set()
@@ -132,15 +133,3 @@ def _bases(
             found.add(ref)
             todo += parents[ref]
     return found
-
-
-def dockerfile_steps(text: str) -> Iterator[str]:
-    """What BuildKit shows of each RUN, COPY, ADD and WORKDIR of a Dockerfile, spaces folded."""
-    bare = re.sub(r"^[ \t]*#.*\n", "", text, flags=re.MULTILINE)
-    for line in re.sub(r"\\\n", "", bare).splitlines():
-        verb, _, rest = line.strip().partition(" ")
-        if verb.upper() == "RUN":
-            command = re.sub(r"^(\s*--\w+=\S+)+\s*", "", rest)
-            yield "/bin/sh -c " + " ".join(command.split())
-        elif verb.upper() in ("COPY", "ADD", "WORKDIR"):
-            yield f"] {verb.upper()} " + " ".join(rest.split())

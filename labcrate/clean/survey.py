@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Literal
 
 from labcrate import labels, process
-from labcrate.clean.records import Record, dockerfile_steps, own_downloads, own_records, size_bytes
+from labcrate.clean.records import Record, own_downloads, own_records, size_bytes
 from labcrate.clone.env_file import read_env
 from labcrate.clone.place import Clone
 from labcrate.engine.engine import Engine, refusal
 from labcrate.lab.built import remembered_images
 from labcrate.lab.compose import Model
+from labcrate.lab.steps import known_steps
 
 Kind = Literal["container", "network", "image", "volume", "cache", "state"]
 
@@ -207,9 +208,8 @@ def _cache(lot: Lot, alone: bool) -> list[Thing]:
 
 def _records(lot: Lot, text: str) -> list[Record]:
     begun = begun_file(lot.clone)
-    dockerfile = lot.clone.docker / "Dockerfile"
-    steps = list(dockerfile_steps(dockerfile.read_text())) if dockerfile.exists() else []
-    return own_records(text, begun.read_text().split() if begun.exists() else (), steps)
+    noted = begun.read_text().split() if begun.exists() else ()
+    return own_records(text, noted, known_steps(lot.clone))
 
 
 def _of_cache(record: Record) -> Thing:

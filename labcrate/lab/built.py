@@ -18,6 +18,7 @@ from labcrate.clone.place import Clone
 from labcrate.engine.engine import refusal
 from labcrate.lab.compose import Lab
 from labcrate.lab.containers import Unanswered
+from labcrate.lab.steps import remember_steps
 
 RECORD = "images.json"
 BUILDING = "building.json"
@@ -64,6 +65,7 @@ def start_record(lab: Lab) -> None:
 @contextmanager
 def recorded(lab: Lab, names: Sequence[str]) -> Iterator[None]:
     """Put on the record what gets these names meanwhile, also by a build that fails half-way."""
+    remember_steps(lab.clone)
     if process.is_dry() or not names:
         yield
         return

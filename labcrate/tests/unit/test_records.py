@@ -7,7 +7,8 @@ import re
 import pytest
 from clone import ROOT
 
-from labcrate.clean.records import MARKS, dockerfile_steps, own_records, size_bytes
+from labcrate.clean.records import MARKS, own_records, size_bytes
+from labcrate.lab.steps import dockerfile_steps
 
 DOCKERFILES = (ROOT / "docker" / "Dockerfile", ROOT / "labcrate" / "image" / "stages.Dockerfile")
 
@@ -93,10 +94,14 @@ def test_what_images_hold_and_downloads_are_needed() -> None:
         block("under", STEP),
         block("theirs", "mount / from exec make", "under") + "\nShared: true",
         block("uv", STEP) + "\nType: exec.cachemount",
+        block("below", STEP),
+        block("unknown", "mount / from exec make", "below"),
     ]
     found = own_records("\n\n".join(blocks))
     assert {one.id for one in found if not one.needed} == {"probe", "folder"}
-    assert {one.id for one in found if one.needed} == {"final", "torch", "low", "under", "uv"}
+    assert {one.id for one in found if one.needed} == {
+        *("final", "torch", "low", "under", "uv", "below"),
+    }
 
 
 def test_an_owners_steps_count_on_top_of_a_labs_and_nowhere_else() -> None:
