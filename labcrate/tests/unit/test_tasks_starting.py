@@ -301,7 +301,9 @@ def test_a_paused_service_goes_on(task_lab: TaskLab, capsys: pytest.CaptureFixtu
     (command,) = task_lab.double.called("unpause")
     # Nothing can be asked of it before.
     assert calls.index(command) < calls.index(starts(task_lab)[0])
-    assert "Paused by hand, goes on: jupyter." in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "Paused by hand, goes on: jupyter." in told
+    assert "nothing was touched" not in told
 
 
 def test_a_service_that_was_paused_for_long_is_given_time_and_not_restarted(
