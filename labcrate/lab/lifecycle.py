@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -11,6 +12,9 @@ from labcrate.errors import Code, LabError
 from labcrate.lab.compose import WAIT_S, Lab
 from labcrate.lab.containers import Container, inspect_containers
 from labcrate.lab.snapshot import Snapshot
+
+RECOVERY_S = 20.0
+"""Seconds: the health check's interval is 10, and its answer takes 5 at most."""
 
 
 def start_services(lab: Lab, *only: str) -> process.Result:
@@ -36,7 +40,21 @@ def resume_services(snapshot: Snapshot) -> Snapshot:
             fix="invoke down --force, then: invoke up",
             code=Code.UNHEALTHY,
         )
-    return snapshot if process.is_dry() else look_again(snapshot)
+    return snapshot if process.is_dry() else recovered(snapshot, names)
+
+
+def recovered(snapshot: Snapshot, names: Sequence[str]) -> Snapshot:
+    """The lab once services that were paused answer again, or have had the time for it.
+
+    The engine asks a paused container too, and calls it unhealthy after a while.
+    """
+    deadline = time.monotonic() + RECOVERY_S
+    while True:
+        now = look_again(snapshot)
+        sick = [name for name in services_to_restart(now) if name in names]
+        if not sick or time.monotonic() > deadline:
+            return now
+        time.sleep(0.5)
 
 
 def services_to_restart(snapshot: Snapshot) -> list[str]:

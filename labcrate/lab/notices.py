@@ -54,7 +54,9 @@ def memory_notice(one: Container) -> str:
 
 def end_notice(one: Container) -> str:
     if one.state == "exited":
-        return f"{one.service}: stopped by itself, exit code {one.exit_code}, at {one.ended} UTC."
+        # With `restart: always` it was `docker stop`; an owner's service may have ended.
+        how = f"ended or was stopped, exit code {one.exit_code}, at {one.ended} UTC"
+        return f"{one.service}: {how}. `invoke up` starts it."
     if not one.restarts:
         return ""
     times = "once" if one.restarts == 1 else f"{one.restarts} times"

@@ -106,7 +106,8 @@ def up(
     """Start the lab and wait until it answers."""
     with alone("up") as settings:
         engine, snapshot = read_lab_and_engine(settings)
-        snapshot = resume_services(settle_ports(snapshot))
+        found = settle_ports(snapshot)
+        snapshot = resume_services(found)
         decision = decide(snapshot, engine, gpu)
         with result_only(quiet):
             output.row("gpu", decision.choice.line)
@@ -117,7 +118,7 @@ def up(
             output.say("Nothing was replaced; the lab runs as before.")
             return
         with result_only(quiet):
-            decision, snapshot = start_proven(decision, snapshot, force)
+            decision, snapshot = start_proven(decision, found, force)
         if built:
             drop_superseded(decision.lab)
             bound_cache(snapshot)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 from clone import Lab, said
-from web import get
+from web import client, get
 
 
 def wait_for(lab: Lab, form: str, wanted: str, service: str = "jupyter") -> None:
@@ -32,13 +32,19 @@ def test_a_service_that_was_stopped_is_started_and_that_is_said(up_lab: Lab) -> 
     assert "nothing was touched" in up_lab.invoke("up").stdout
 
 
-def test_a_paused_jupyterlab_goes_on(up_lab: Lab) -> None:
-    kernel = up_lab.container()
-    up_lab.docker("pause", kernel)
+def test_a_paused_jupyterlab_goes_on_with_its_kernels(up_lab: Lab) -> None:
+    """For so long that the engine calls it unhealthy."""
+    ident, kernel = up_lab.container(), client(up_lab).kernel()
+    kernel.run("x = 7")
+    up_lab.docker("pause", ident)
     assert "paused by hand" in up_lab.invoke("doctor", "--json", check=False).stdout
-    assert "Paused by hand, goes on: jupyter." in up_lab.invoke("up").stdout
-    assert up_lab.container() == kernel
-    assert get(f"{up_lab.jupyter}/api")[0] == 200
+    wait_for(up_lab, "{{.State.Health.Status}}", "unhealthy")
+    told = up_lab.invoke("up").stdout
+    assert "Paused by hand, goes on: jupyter." in told
+    assert "Restarting" not in told
+    assert up_lab.container() == ident
+    assert kernel.run("print(x)") == "7\n"
+    kernel.close()
 
 
 def test_a_paused_lab_comes_down(up_lab: Lab) -> None:

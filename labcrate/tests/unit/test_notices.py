@@ -53,7 +53,10 @@ def inspection(**changes: Any) -> dict[str, Any]:
             ["restarted once", "2026-11-24 20:23:39 UTC", "invoke logs"],
         ),
         ({"RestartCount": 4}, ["restarted 4 times"]),
-        ({"Status": "exited", "ExitCode": 137}, ["stopped by itself, exit code 137"]),
+        (
+            {"Status": "exited", "ExitCode": 137},
+            ["ended or was stopped, exit code 137", "invoke up"],
+        ),
     ],
 )
 def test_notices(changes: dict[str, Any], told: list[str]) -> None:

@@ -15,6 +15,7 @@ from labcrate import environment
 from labcrate.clone.env_file import read_env
 from labcrate.errors import Code
 from labcrate.gpu.record import read_proof
+from labcrate.lab import lifecycle
 from labcrate.tasks.starting import build, down, setup, up
 
 RECREATE = " DRY-RUN MODE -  Container lab-test-1-jupyter-1  Recreate\n"
@@ -300,7 +301,34 @@ def test_a_paused_service_goes_on(task_lab: TaskLab, capsys: pytest.CaptureFixtu
     (command,) = task_lab.double.called("unpause")
     # Nothing can be asked of it before.
     assert calls.index(command) < calls.index(starts(task_lab)[0])
-    assert "Paused by hand, goes on: jupyter." in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "Paused by hand, goes on: jupyter." in told
+    assert "nothing was touched" not in told
+
+
+def test_a_service_that_was_paused_for_long_is_given_time_and_not_restarted(
+    task_lab: TaskLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its checks failed meanwhile; a restart would end its kernels."""
+    one = task_lab.containers["jupyter"]
+    one |= {"state": "paused", "health": "unhealthy"}
+    task_lab.double.expect("docker", "compose", "unpause", does=lambda *_: one.pop("state"))
+    monkeypatch.setattr(lifecycle.time, "sleep", lambda _: one.pop("health"))
+    up(context())
+    assert one == {}
+    assert not task_lab.double.called("restart")
+
+
+def test_one_that_does_not_recover_is_restarted(
+    hung: TaskLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = hung.containers["jupyter"]
+    one["state"] = "paused"
+    hung.double.expect("docker", "compose", "unpause", does=lambda *_: one.pop("state"))
+    monkeypatch.setattr(lifecycle, "RECOVERY_S", 0.0)
+    monkeypatch.setattr(lifecycle.time, "sleep", lambda _: None)
+    up(context())
+    assert len(hung.double.called("restart")) == 1
 
 
 def test_a_paused_service_that_stays_so_is_an_error(task_lab: TaskLab) -> None:
