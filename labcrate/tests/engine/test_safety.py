@@ -6,6 +6,7 @@ The lab here has no PyTorch, as in test_clean.py.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -196,6 +197,25 @@ def test_no_build_reaches_another_clones_cache(small_up: Lab, tmp_path: Path) ->
         small_up.invoke("remove-package", "poison", "taster")
     finally:
         other.invoke("clean", "--all", "--yes")
+
+
+def test_a_lock_that_lost_its_hash_is_not_installed(small_up: Lab) -> None:
+    """A build refuses it, `lock --check` names it, and the next change brings the hash back."""
+    lock = small_up.root / "docker" / "packages.lock"
+    small_up.invoke("add-package", "einops")
+    whole = lock.read_text()
+    lock.write_text(re.sub(r" \\\n +--hash=\S+", "", whole))
+    try:
+        done = small_up.invoke("build", check=False)
+        assert done.returncode == Code.LOCK_STALE, said(done)
+        assert "holds no hash for einops" in said(done)
+        assert "fix: invoke lock" in said(done)
+        assert "holds no hash for einops" in said(small_up.invoke("lock", "--check", check=False))
+        small_up.invoke("lock")
+        assert lock.read_text() == whole
+    finally:
+        lock.write_text(whole)
+        small_up.invoke("remove-package", "einops")
 
 
 def source_project(lab: Lab, name: str, setup: str) -> None:

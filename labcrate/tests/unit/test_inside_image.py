@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -74,3 +76,37 @@ def test_an_import_that_fails_is_told_in_one_line_and_kept_whole(
     assert (first, printed) == (told, stderr)
     answering(monkeypatch)
     assert inside.import_error("cairosvg") == ""
+
+
+LOCKED = """# Made by the tasks
+held==1 \\
+    --hash=sha256:aa
+bare==2
+mine @ file:///tmp/docker/local/mine.whl
+"""
+
+
+def test_a_lock_that_lost_a_hash_gets_it_again(
+    inside: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What is exact is not asked for a second time."""
+    asked: list[str] = []
+
+    def uv(verb: str, *rest: str, cwd: Path) -> tuple[int, str, str]:  # noqa: ARG001
+        if verb == "install":
+            return 0, "", " + bare==2\n + held==1\n + mine @ file:///tmp/docker/local/mine.whl\n"
+        asked.append((tmp_path / "wanted.txt").read_text())
+        return 0, "bare==2 \\\n    --hash=sha256:bb\n", ""
+
+    (tmp_path / "packages.lock").write_text(LOCKED)
+    monkeypatch.setattr(inside, "uv", uv)
+    inside.resolve(tmp_path, tmp_path)
+    answer = json.loads((tmp_path / "answer.json").read_text())
+    assert asked == ["bare==2\n"]
+    assert answer["lock"].splitlines() == [
+        "bare==2 \\",
+        "    --hash=sha256:bb",
+        "held==1 \\",
+        "    --hash=sha256:aa",
+        "mine @ file:///tmp/docker/local/mine.whl",
+    ]
