@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 from labcrate import environment, labels, output, process
 from labcrate.clone.env_file import fill, read_text, write_private
 from labcrate.clone.settings import Settings
 from labcrate.engine.debian_root import build_command, remove_killed_build, work_folder
-from labcrate.engine.install import (
-    Confirm,
-    Step,
-    act_on,
-    apt_mirror,
-    not_agreed,
-    read_apt_sources,
-    read_os_release,
-)
+from labcrate.engine.install import Confirm, act_on, not_agreed
+from labcrate.engine.plan import Step, apt_mirror, read_apt_sources, read_os_release
 from labcrate.errors import Code, LabError
 
 SUITES = {"debian": "trixie"}
 """The release a locally built base holds. Debian hosts get the current stable, whatever they run;
 others their own release, because only its archive key is sure to be there."""
+
+OLD_DAYS = 60
+"""Debian makes its images anew every two to four weeks, with the updates until then."""
 
 PULL_S = 90.0
 """A slim image is 30 MB; a network that has not sent it by then counts as having no registry."""
@@ -32,8 +29,9 @@ def ensure_base_image(settings: Settings, confirm: Confirm) -> None:
     """Have the base image: here, from its registry, or built from the distribution's packages."""
     remove_killed_build(settings.clone)
     wanted = settings.base_image
-    if process.ask(("docker", "image", "inspect", wanted)).ok:
-        output.setup_row("base image", f"already here: {wanted}")
+    there = process.ask(("docker", "image", "inspect", "--format", "{{.Created}}", wanted))
+    if there.ok:
+        output.setup_row("base image", f"already here: {wanted}{age_note(there.stdout)}")
         return
     pulled = process.change(("docker", "pull", "--quiet", wanted), timeout_s=PULL_S)
     if pulled.ok:
@@ -54,6 +52,16 @@ def ensure_base_image(settings: Settings, confirm: Confirm) -> None:
         path = settings.clone.env_file
         write_private(path, fill(read_text(path), {"BASE_IMAGE": name}))
     output.setup_row("base image", f"no registry answers; built {name} from {suite}'s packages")
+
+
+def age_note(created: str) -> str:
+    """What to say of an image that has gone without security updates for long; "" of others."""
+    try:
+        days = (datetime.now(UTC) - datetime.fromisoformat(created.strip())).days
+    except ValueError:
+        return ""
+    renew = "labcrate/docs/updating.md says how to renew it"
+    return f", {days} days old ({renew})" if days >= OLD_DAYS else ""
 
 
 def local_base(settings: Settings, release: Mapping[str, str]) -> tuple[str, str, str]:
