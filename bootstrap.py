@@ -5,6 +5,7 @@ Only the standard library, and syntax that an old Python still reads, so that it
 needs instead of failing on a line of its own.
 """
 
+import fcntl
 import glob
 import hashlib
 import os
@@ -45,10 +46,12 @@ def wanted():
 
 
 def is_current():
-    if not os.path.exists(STAMP):
+    """Half a .venv, or one of an earlier lock, would end in a traceback."""
+    if not os.path.exists(STAMP) or not os.access(PYTHON, os.X_OK):
         return False
     with open(STAMP) as stamp:
-        return stamp.read() == wanted()
+        lines = stamp.read().split("\n")
+    return lines[0] == wanted() and all(map(os.path.exists, lines[1:]))
 
 
 def apt_venv():
@@ -75,6 +78,8 @@ def make_venv():
     print("Making .venv with the pinned tools ...")
     sys.stdout.flush()
     shutil.rmtree(VENV, ignore_errors=True)
+    if os.path.exists(VENV) and not os.access(VENV, os.W_OK):
+        fail("%s is not this user's" % VENV, "sudo rm -r '%s', then the same command again" % VENV)
     # --quiet twice: a warning about each index that lacks a package helps nobody.
     install = [PYTHON, "-m", "pip", "install", "--quiet", "--quiet"]
     install += ["--disable-pip-version-check", "--no-deps"]
@@ -94,8 +99,9 @@ def make_venv():
     for site in glob.glob(os.path.join(VENV, "lib", "python3*", "site-packages")):
         with open(os.path.join(site, "clone.pth"), "w") as path:
             path.write(ROOT + "\n")
+    installed = glob.glob(os.path.join(VENV, "lib", "python3*", "site-packages", "[a-z]*"))
     with open(STAMP, "w") as stamp:
-        stamp.write(wanted())
+        stamp.write("\n".join([wanted()] + installed))
 
 
 def main():
@@ -104,18 +110,16 @@ def main():
             "this is Python %d.%d; 3.11 or newer is needed" % sys.version_info[:2],
             "install a newer Python and run it with this script",
         )
-    if len(sys.argv) < 2:
-        fail("no command given", "python3 bootstrap.py invoke setup --yes up")
-    if sys.argv[1] not in ("invoke", "nox"):
-        fail(
-            "%s is not one of the lab's tools" % sys.argv[1],
-            "use invoke or nox: python3 bootstrap.py invoke --list",
-        )
+    if sys.argv[1:2] not in (["invoke"], ["nox"]):
+        fail("name invoke or nox, then what it is to do", "python3 bootstrap.py invoke --list")
     if not os.path.isdir(LABCRATE) and not wheels():
         fail(
             "there is neither labcrate/ nor a wheel of it in vendor/",
             "git checkout HEAD -- labcrate, or put labcrate-VERSION.whl into vendor/",
         )
+    if not is_current():
+        # Two at once would delete each other's .venv. The last line ends the lock.
+        fcntl.flock(os.open(LOCK, os.O_RDWR), fcntl.LOCK_EX)
     if not is_current():
         make_venv()
     os.environ["PATH"] = os.path.join(VENV, "bin") + os.pathsep + os.environ.get("PATH", "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -32,6 +33,13 @@ def hushed(quiet: bool) -> Iterator[None]:
         yield
     finally:
         _now.quiet = before
+
+
+def accept_any_text() -> None:
+    """Let a terminal or a file that knows ASCII alone show `?` where it cannot show a letter."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def printable(text: str) -> str:

@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 from labcrate import environment, labels, output, process
 from labcrate.clone.env_file import fill, read_text, write_private
 from labcrate.clone.place import Clone
 from labcrate.clone.settings import BUILT_HERE, Settings
 from labcrate.engine.debian_root import build_command, remove_killed_build, work_folder
-from labcrate.engine.install import (
-    Confirm,
-    Step,
-    act_on,
-    apt_mirror,
-    not_agreed,
-    read_apt_sources,
-    read_os_release,
-)
+from labcrate.engine.install import Confirm, act_on, not_agreed
+from labcrate.engine.plan import Step, apt_mirror, read_apt_sources, read_os_release
 from labcrate.errors import Code, LabError
 
 SUITES = {"debian": "trixie"}
 """The release a locally built base holds. Debian hosts get the current stable, whatever they run;
 others their own release, because only its archive key is sure to be there."""
+
+OLD_DAYS = 60
+"""Debian makes its images anew every two to four weeks, with the updates until then."""
 
 PULL_S = 90.0
 """A slim image is 30 MB; a network that has not sent it by then counts as having no registry."""
@@ -33,8 +30,9 @@ def ensure_base_image(settings: Settings, confirm: Confirm) -> None:
     """Have the base image: here, from its registry, or built from the distribution's packages."""
     remove_killed_build(settings.clone)
     wanted = settings.base_image
-    if is_here(wanted):
-        output.setup_row("base image", f"already here: {wanted}")
+    there = process.ask(("docker", "image", "inspect", "--format", "{{.Created}}", wanted))
+    if there.ok:
+        output.setup_row("base image", f"already here: {wanted}{age_note(there.stdout)}")
         return
     if not settings.base_is_built_here and pull_base(wanted):
         return
@@ -68,6 +66,16 @@ def pull_base(wanted: str) -> bool:
             code=Code.BASE_IMAGE,
         )
     return False
+
+
+def age_note(created: str) -> str:
+    """What to say of an image that has gone without security updates for long; "" of others."""
+    try:
+        days = (datetime.now(UTC) - datetime.fromisoformat(created.strip())).days
+    except ValueError:
+        return ""
+    renew = "labcrate/docs/updating.md says how to renew it"
+    return f", {days} days old ({renew})" if days >= OLD_DAYS else ""
 
 
 def local_base(release: Mapping[str, str]) -> tuple[str, str, str]:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-import platform
-import re
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 from labcrate import environment, output, process
 from labcrate.engine.client import chosen_context, plugin_trouble
 from labcrate.engine.engine import Engine, find_engine, require_engine
 from labcrate.engine.membership import GROUP
+from labcrate.engine.plan import (
+    Step,
+    apt_mirror,
+    install_plan,
+    older_pin,
+    read_apt_sources,
+    read_os_release,
+    update_command,
+)
 from labcrate.errors import Code, LabError
 
 Confirm = Callable[[str], bool]
@@ -21,82 +27,6 @@ Confirm = Callable[[str], bool]
 DOCKERD_LOG = Path("/var/log/labcrate-dockerd.log")
 DOCKERD_START_S = 60.0
 """The engine answers in 2-5 s on a warm disk; a first start on a slow one creates its store."""
-
-SOURCES = Path("/etc/apt/sources.list.d/labcrate-forky.sources")
-PIN = Path("/etc/apt/preferences.d/labcrate-forky")
-FIRST_WITH_BUILDX = 13
-"""The first Debian whose own packages have Engine, Compose v2 and Buildx."""
-
-FORKY = ("docker.io", "docker-cli", "docker-buildx", "docker-compose", "containerd")
-"""Debian 12's own docker.io is 20.10 without Compose v2 or Buildx. These five packages of the
-next release need only libc 2.34, so they install beside Debian 12's own runc and iptables."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Step:
-    """One step of a plan: a command, or a file to write."""
-
-    argv: tuple[str, ...] = ()
-    path: Path | None = None
-    text: str = ""
-
-    def describe(self) -> str:
-        return " ".join(self.argv) if self.path is None else f"write {self.path}"
-
-
-def read_os_release() -> Mapping[str, str]:
-    """What this host's distribution says of itself; nothing where it says nothing."""
-    try:
-        return platform.freedesktop_os_release()
-    except OSError:
-        return {}
-
-
-def apt_mirror(sources: str, distribution: str) -> str | None:
-    """The mirror that the host's own apt uses for its own distribution.
-
-    sources: the joined text of the host's source files, one-line or deb822 style.
-    """
-    deb822: list[str] = re.findall(r"^URIs:\s*(\S+)", sources, re.MULTILINE)
-    one_line: list[str] = re.findall(r"^deb\s+(?:\[[^]]*\]\s+)?(\S+)", sources, re.MULTILINE)
-    found = [uri for uri in (*deb822, *one_line) if "security" not in uri]
-    named = [uri for uri in found if uri.rstrip("/").endswith(f"/{distribution}")]
-    return named[0] if named else None
-
-
-def read_apt_sources() -> str:
-    folder = Path("/etc/apt/sources.list.d")
-    files = [Path("/etc/apt/sources.list"), *sorted(folder.glob("*.list"))]
-    files += sorted(folder.glob("*.sources"))
-    return "\n".join(path.read_text() for path in files if path.is_file())
-
-
-def install_plan(release: Mapping[str, str], mirror: str | None) -> tuple[Step, ...] | None:
-    """The steps that install Engine, Compose and Buildx, or None for an unknown distribution."""
-    install = ("apt-get", "install", "--yes", "--no-install-recommends")
-    update = Step(argv=("apt-get", "update"))
-    match release.get("ID"), release.get("VERSION_ID", ""):
-        case "debian", "12" if mirror:
-            deb822 = (
-                f"Types: deb\nURIs: {mirror}\nSuites: forky\nComponents: main\n"
-                "Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg\n"
-            )
-            pin = "Package: *\nPin: release n=forky\nPin-Priority: 50\n"
-            named = tuple(f"{name}/forky" for name in FORKY)
-            return (
-                Step(path=SOURCES, text=deb822),
-                Step(path=PIN, text=pin),
-                update,
-                Step(argv=(*install, "iptables", "ca-certificates", *named)),
-            )
-        case "debian", version if version.isdigit() and int(version) >= FIRST_WITH_BUILDX:
-            names = ("docker.io", "docker-cli", "docker-buildx", "docker-compose", "iptables")
-            return (update, Step(argv=(*install, *names)))
-        case "ubuntu", _:
-            ubuntu = ("docker.io", "docker-buildx", "docker-compose-v2", "iptables")
-            return (update, Step(argv=(*install, *ubuntu)))
-        case _:
-            return None
 
 
 def sudo() -> tuple[str, ...]:
@@ -187,6 +117,7 @@ def ensure_engine(confirm: Confirm) -> Engine:
     try:
         found = require_engine(find_engine())
         output.setup_row("engine", f"already runs: {describe_engine(found)}")
+        renew_pin(confirm)
         return found
     except LabError as error:
         hidden = error.code is Code.COMPOSE and plugin_trouble()
@@ -208,7 +139,19 @@ def ensure_engine(confirm: Confirm) -> Engine:
     found = require_engine(find_engine())
     state = f"{'installed and ' if missing else ''}started: {describe_engine(found)}"
     output.setup_row("engine", state)
+    if missing:
+        output.setup_row("", f"its security updates: {update_command()}")
     return found
+
+
+def renew_pin(confirm: Confirm) -> None:
+    """Let apt update an engine that an earlier version of the lab installed on Debian 12."""
+    step = older_pin()
+    if step and confirm(f"{step.path} keeps updates of the engine back. Replace it?"):
+        act_on(step)
+        output.setup_row("engine", f"its security updates come again: {update_command()}")
+    elif step:
+        output.setup_row("engine", f"{step.path} keeps its updates back: invoke setup --yes")
 
 
 def engine_elsewhere() -> bool:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from labcrate import environment, output, process
 from labcrate.clone.settings import Settings
 from labcrate.engine.engine import Engine
-from labcrate.engine.install import Confirm, Step, act_on
+from labcrate.engine.install import Confirm, act_on
+from labcrate.engine.plan import Step
 from labcrate.errors import LabError
 from labcrate.gpu.cards import Host, read_host
 from labcrate.gpu.offer import CDI_BY_DEFAULT, Missing, offer, toolkit_command

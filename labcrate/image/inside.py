@@ -92,6 +92,11 @@ def split(lock):
     return {re.sub(r"\s*\\$", "", text.partition("\n")[0]): text for text in found}
 
 
+def is_exact(requirement, entry):
+    """Whether a lock's entry says which file it is: what comes from an index needs a hash."""
+    return "--hash=" in entry or " @ " in requirement
+
+
 def resolve(docker, target):
     """Two questions to uv: what would be installed here, and which hashes that has.
 
@@ -105,7 +110,7 @@ def resolve(docker, target):
     answer = {"ok": code == 0 and not moved, "said": said, "moved": moved, "lock": ""}
     # What the lock has and what does not move need not be looked up again.
     locked = split((docker / "packages.lock").read_text())
-    blocks = {line: text for line, text in locked.items() if line in lines}
+    blocks = {line: text for line, text in locked.items() if line in lines and is_exact(line, text)}
     fresh = [line for line in lines if line not in blocks]
     if answer["ok"] and fresh:
         exact = target / "wanted.txt"

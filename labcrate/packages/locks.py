@@ -52,6 +52,11 @@ class Pin:
     def version(self) -> str:
         return "" if "://" in self.where else self.where
 
+    @property
+    def has_hash(self) -> bool:
+        """Whether a hash says which file it is; each entry from an index has one."""
+        return "--hash=" in self.text
+
 
 def numbered_lines(text: str) -> Iterator[tuple[int, str]]:
     """(line number from 1, requirement) of a requirement file, without comments."""
@@ -171,6 +176,9 @@ def stale_locks(folder: Path) -> Iterator[str]:
         lock = (folder / f"{name}.lock").read_text(encoding="utf-8")
         if made_from(lock) != requirements_digest(source):
             yield f"{name}.lock was made from another {name}.in"
+        bare = sorted(pin.name for pin in held[name].values() if pin.version and not pin.has_hash)
+        if bare:
+            yield f"{name}.lock holds no hash for {', '.join(bare)}"
         known = {key: pin for layer in (*below, name) for key, pin in held[layer].items()}
         yield from (f"{name}.lock: {problem}" for problem in unmet_requirements(parsed, known))
 

@@ -10,6 +10,11 @@ from typing import Any
 
 from invoke import Collection, Task
 
+from labcrate.tasks.interpreter import refuse_another_invoke
+
+refuse_another_invoke()
+# ruff: noqa: E402 - these need what the line above looks for.
+from labcrate import output
 from labcrate.tasks import cleaning, packages, running, showing, starting
 
 
@@ -18,6 +23,7 @@ def lab_tasks(*own: Any) -> Collection:
 
     Without a verb, `help` lists them.
     """
+    output.accept_any_text()
     namespace = Collection()
 
     def known() -> dict[str, Task[Any]]:

@@ -6,6 +6,7 @@ The lab here has no PyTorch, as in test_clean.py.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -166,45 +167,53 @@ def test_no_code_of_a_project_runs_on_this_machine(
     happened("its setup.py ran in the image alone")
 
 
-POISON = """import os, pathlib, setuptools
-pathlib.Path(os.environ["UV_CACHE_DIR"], "poison").touch()
-setuptools.setup(py_modules=["poison"])
-"""
-
-TASTER = """import os, pathlib, setuptools
-found = pathlib.Path(os.environ["UV_CACHE_DIR"], "poison").exists()
-pathlib.Path("taster.py").write_text(f"POISONED = {found}\\n")
-setuptools.setup(py_modules=["taster"])
+MARKER = """import os, pathlib, setuptools
+cache = pathlib.Path(os.environ.get("UV_CACHE_DIR", "/tmp"))  # the running lab has none of a build
+(cache / "mark-{name}").touch()
+marks = sorted(path.name for path in cache.glob("mark-*"))
+pathlib.Path("marker.py").write_text("MARKS = " + repr(marks))
+setuptools.setup(py_modules=["marker"])
 """
 
 
 def test_no_build_reaches_another_clones_cache(small_up: Lab, tmp_path: Path) -> None:
-    """A source archive writes into the cache: its own clone sees it, and another does not."""
+    """Code of a source archive writes into the cache, and sees what others have written there."""
+    (small_up.root / "docker" / "packages.in").write_text("")
     other = Lab(root=tmp_path / "other", environ=small_up.environ)
     shutil.copytree(small_up.root, other.root, symlinks=True)
     other.invoke("setup", "--yes")
     try:
-        source_project(small_up, "poison", POISON)
-        small_up.invoke("add-package", "./notebooks/poison")
-        seen = []
-        for lab in (small_up, other):
-            source_project(lab, "taster", TASTER)
-            lab.invoke("add-package", "./notebooks/taster")
-            code = ("python", "-c", "import taster; print(taster.POISONED)")
-            image = f"{lab.project}/jupyter"
-            seen.append(lab.docker("run", "--rm", image, *code).stdout.strip())
-        assert seen == ["True", "False"]
-        small_up.invoke("remove-package", "poison", "taster")
+        for name, lab in (("first", small_up), ("second", other)):
+            folder = lab.root / "notebooks" / "marker"
+            folder.mkdir()
+            (folder / "setup.py").write_text(MARKER.format(name=name))
+            (folder / "setup.cfg").write_text("[metadata]\nname = marker\nversion = 1.0\n")
+            lab.invoke("add-package", "./notebooks/marker")
+            code = ("python", "-c", "import marker; print(*marker.MARKS)")
+            seen = lab.docker("run", "--rm", f"{lab.project}/jupyter", *code).stdout.split()
+            assert seen == [f"mark-{name}"]
     finally:
         other.invoke("clean", "--all", "--yes")
 
 
-def source_project(lab: Lab, name: str, setup: str) -> None:
-    folder = lab.root / "notebooks" / name
-    folder.mkdir()
-    (folder / "setup.py").write_text(setup)
-    (folder / "setup.cfg").write_text(f"[metadata]\nname = {name}\nversion = 1.0\n")
-    (folder / f"{name}.py").touch()
+def test_a_lock_that_lost_its_hash_is_not_installed(small_up: Lab) -> None:
+    """A build refuses it, `lock --check` names it, and the next change brings the hash back."""
+    lock = small_up.root / "docker" / "packages.lock"
+    (lock.parent / "packages.in").write_text("")
+    small_up.invoke("add-package", "einops")
+    whole = lock.read_text()
+    lock.write_text(re.sub(r"(einops==\S+)(?: \\\n +--hash=\S+)+", r"\1", whole))
+    try:
+        done = small_up.invoke("build", check=False)
+        assert done.returncode == Code.LOCK_STALE, said(done)
+        assert "holds no hash for einops" in said(done)
+        assert "fix: invoke lock" in said(done)
+        assert "holds no hash for einops" in said(small_up.invoke("lock", "--check", check=False))
+        small_up.invoke("lock")
+        assert lock.read_text() == whole
+    finally:
+        lock.write_text(whole)
+        small_up.invoke("remove-package", "einops")
 
 
 @pytest.mark.attack("an image built on the lab's and left nameless; a project on the lab's image")

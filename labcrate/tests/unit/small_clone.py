@@ -13,7 +13,7 @@ from labcrate import process
 from labcrate.clone.place import Clone
 from labcrate.clone.rules import KNOWN
 from labcrate.clone.settings import Settings, make_settings
-from labcrate.engine import client
+from labcrate.engine import client, plan
 
 VALUES = {
     "COMPOSE_PROJECT_NAME": "lab-test-1",
@@ -28,8 +28,9 @@ VALUES = {
 
 @pytest.fixture(autouse=True)
 def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No setting, no engine and no login of the caller's, and no plugin of his machine's."""
+    """No setting, engine or login of the caller's; no plugin and no pin of his machine's."""
     monkeypatch.setattr(client, "PLUGIN_FOLDERS", ())
+    monkeypatch.setattr(plan, "PIN", Path("/no/such/pin"))
     monkeypatch.setenv("NETRC", "/no/such/netrc")
     for name in (*KNOWN, "DOCKER_HOST", "DOCKER_CONTEXT"):
         monkeypatch.delenv(name, raising=False)

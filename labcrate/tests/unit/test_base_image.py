@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,23 @@ def test_an_image_that_is_here_is_used(settings: Settings, host: Double) -> None
     host.expect("docker", "image", "inspect")
     ensure_base_image(settings, lambda _: False)
     assert len(host.calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("days", "ending", "old"), [(59, "Z", False), (61, "Z", True), (400, ".123456789Z", True)]
+)
+def test_an_old_base_image_is_named_with_the_way_to_renew_it(
+    settings: Settings,
+    host: Double,
+    capsys: pytest.CaptureFixture[str],
+    days: int,
+    ending: str,
+    old: bool,
+) -> None:
+    made = (datetime.now(UTC) - timedelta(days=days, hours=1)).strftime("%Y-%m-%dT%H:%M:%S")
+    host.expect("docker", "image", "inspect", stdout=f"{made}{ending}\n")
+    ensure_base_image(settings, yes)
+    assert (f"{days} days old (labcrate/docs/updating.md" in capsys.readouterr().out) is old
 
 
 def test_a_registry_that_answers_gives_it(

@@ -139,3 +139,37 @@ def test_a_server_of_the_users_own_is_not_asked_for_the_labs(
         (tmp_path / f"jpserver-{number}.json").write_text(json.dumps(note))
     assert inside.ask_server("api") == []
     assert asked == [8888, ("/x/api", "token t1")]
+
+
+LOCKED = """# Made by the tasks
+held==1 \\
+    --hash=sha256:aa
+bare==2
+mine @ file:///tmp/docker/local/mine.whl
+"""
+
+
+def test_a_lock_that_lost_a_hash_gets_it_again(
+    inside: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What is exact is not asked for a second time."""
+    asked: list[str] = []
+
+    def uv(verb: str, *rest: str, cwd: Path) -> tuple[int, str, str]:  # noqa: ARG001
+        if verb == "install":
+            return 0, "", " + bare==2\n + held==1\n + mine @ file:///tmp/docker/local/mine.whl\n"
+        asked.append((tmp_path / "wanted.txt").read_text())
+        return 0, "bare==2 \\\n    --hash=sha256:bb\n", ""
+
+    (tmp_path / "packages.lock").write_text(LOCKED)
+    monkeypatch.setattr(inside, "uv", uv)
+    inside.resolve(tmp_path, tmp_path)
+    answer = json.loads((tmp_path / "answer.json").read_text())
+    assert asked == ["bare==2\n"]
+    assert answer["lock"].splitlines() == [
+        "bare==2 \\",
+        "    --hash=sha256:bb",
+        "held==1 \\",
+        "    --hash=sha256:aa",
+        "mine @ file:///tmp/docker/local/mine.whl",
+    ]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,19 +15,25 @@ from double import Double
 
 from labcrate import environment, process
 from labcrate.engine import install as room
+from labcrate.engine import plan
 from labcrate.engine.engine import Engine
 from labcrate.engine.install import (
-    Step,
     act_on,
-    apt_mirror,
     describe_engine,
     ensure_engine,
     install_engine,
-    install_plan,
-    read_apt_sources,
-    read_os_release,
     start_engine,
     sudo,
+)
+from labcrate.engine.plan import (
+    FORKY,
+    FORKY_PIN,
+    Step,
+    apt_mirror,
+    install_plan,
+    older_pin,
+    read_apt_sources,
+    read_os_release,
 )
 from labcrate.errors import Code, LabError
 
@@ -86,11 +94,59 @@ def test_mirror_is_the_hosts_own() -> None:
     ],
 )
 def test_plans_name_the_distributions_packages(release: dict[str, str], holds: str) -> None:
-    plan = install_plan(release, "http://mirror.example/debian")
-    assert plan is not None
-    assert holds in " ".join(step.describe() for step in plan)
-    if release["VERSION_ID"] == "12":
-        assert any("Pin-Priority: 50" in step.text for step in plan)
+    steps = install_plan(release, "http://mirror.example/debian")
+    assert steps is not None
+    assert holds in " ".join(step.describe() for step in steps)
+    pinned = [step for step in steps if step.path == plan.PIN]
+    assert [step.text for step in pinned] == [FORKY_PIN] * (release["VERSION_ID"] == "12")
+
+
+def test_the_engine_of_debian_12_gets_updates_and_nothing_else_of_that_release() -> None:
+    """A priority below 100 is never upgraded to (apt_preferences(5))."""
+    stanzas = [dict(re.findall("^(.+): (.+)$", one, re.MULTILINE)) for one in blocks(FORKY_PIN)]
+    assert [(one["Package"], one["Pin-Priority"]) for one in stanzas] == [
+        ("*", "50"),
+        (" ".join(FORKY), "500"),
+    ]
+
+
+def blocks(text: str) -> list[str]:
+    return text.split("\n\n")
+
+
+@pytest.fixture
+def pin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(plan, "PIN", tmp_path / "pin")
+    return plan.PIN
+
+
+@pytest.mark.usefixtures("programs")
+@pytest.mark.parametrize(
+    ("agree", "told"), [(yes, "updates come again"), (no, "updates back: invoke setup --yes")]
+)
+def test_the_pin_of_an_earlier_version_is_replaced(
+    pin: Path,
+    double: Double,
+    capsys: pytest.CaptureFixture[str],
+    agree: Callable[[str], bool],
+    told: str,
+) -> None:
+    pin.write_text("Package: *\nPin: release n=forky\nPin-Priority: 50\n")
+    engine_answers(double)
+
+    def tee(_argv: object, text: str | None) -> None:
+        pin.write_text(text or "")
+
+    double.expect("tee", str(pin), does=tee)
+    ensure_engine(agree)
+    assert told in capsys.readouterr().out
+    assert (older_pin() is None) is (agree is yes)
+
+
+def test_no_pin_and_a_current_one_are_left_alone(pin: Path) -> None:
+    assert older_pin() is None
+    pin.write_text(FORKY_PIN)
+    assert older_pin() is None
 
 
 @pytest.mark.parametrize("release", [{"ID": "fedora"}, {"ID": "debian", "VERSION_ID": "11"}, {}])
@@ -103,13 +159,13 @@ def test_debian_12_without_a_mirror_has_no_plan() -> None:
 
 
 def test_os_release_is_pythons_own_reading(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room.platform, "freedesktop_os_release", lambda: {"ID": "debian"})
+    monkeypatch.setattr(plan.platform, "freedesktop_os_release", lambda: {"ID": "debian"})
     assert read_os_release() == {"ID": "debian"}
 
     def none_there() -> dict[str, str]:
         raise OSError
 
-    monkeypatch.setattr(room.platform, "freedesktop_os_release", none_there)
+    monkeypatch.setattr(plan.platform, "freedesktop_os_release", none_there)
     assert read_os_release() == {}
 
 
@@ -258,7 +314,9 @@ def test_a_missing_engine_is_installed_and_started(
         ensure_engine(no)
     assert caught.value.code is Code.CONSENT
     ensure_engine(yes)
-    assert "installed and started: " in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "installed and started: " in told
+    assert "security updates: sudo apt-get update && sudo apt-get upgrade" in told
     assert not double.called("usermod")
 
 

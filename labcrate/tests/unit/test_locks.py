@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -85,6 +86,17 @@ def test_stale_locks_are_named(tmp_path: Path, name: str, text: str, told: str) 
     docker = Path(shutil.copytree(CLONE.docker, tmp_path / "docker"))
     (docker / name).write_text(text)
     assert any(told in problem for problem in stale_locks(docker)), list(stale_locks(docker))
+
+
+@pytest.mark.parametrize("name", ["packages", "base"])
+def test_a_lock_that_lost_a_hash_is_named(tmp_path: Path, name: str) -> None:
+    """Nothing else would say so: uv installs whatever has that name."""
+    docker = Path(shutil.copytree(CLONE.docker, tmp_path / "docker"))
+    path = docker / f"{name}.lock"
+    package = "tqdm" if name == "packages" else "jupyterlab"
+    text = re.sub(rf"(?m)^({package}==[^ ]+)(?: \\\n +--hash=\S+)+", r"\1", path.read_text())
+    path.write_text(f"{text}local @ file:///tmp/docker/local/x.whl\n")
+    assert list(stale_locks(docker)) == [f"{name}.lock holds no hash for {package}"]
 
 
 def test_what_the_base_holds_satisfies_packages_in(tmp_path: Path) -> None:

@@ -28,6 +28,29 @@ def test_nothing_in_a_cell_is_read_as_markup(capsys: pytest.CaptureFixture[str])
     assert "[red]x[/red]" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_terminal_that_knows_few_letters_shows_the_rest(
+    monkeypatch: pytest.MonkeyPatch, encoding: str
+) -> None:
+    """PYTHONIOENCODING=ascii, and cron on many machines; tables, too, whose lines are drawn."""
+    kept = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(kept, encoding, errors="strict"))
+    with pytest.raises(UnicodeEncodeError):
+        output.say("日本")
+    output.accept_any_text()
+    output.say("lab 日本 …")
+    output.table(("nàme", "b"), [("日本 is whole", "2")], title="clean “x”", caption="é")
+    shown = kept.getvalue().decode(encoding)
+    assert "lab ?? ?" in shown
+    assert "is whole" in shown
+
+
+def test_a_stream_of_another_kind_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    output.accept_any_text()
+    output.say("é")
+
+
 @pytest.mark.parametrize("say", [output.say, output.say_error])
 def test_a_terminal_that_went_away_stops_nobody(
     monkeypatch: pytest.MonkeyPatch, say: Callable[[str], None]

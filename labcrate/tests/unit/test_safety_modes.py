@@ -142,6 +142,12 @@ def test_what_is_mounted_is_a_copy_only_where_the_lab_could_not_read_it(clone: C
     assert readable_by_all(clone.root / "none", clone) == clone.root / "none"
 
 
+LOCK = """einops==0.8 ; python_version > '3' \\
+    --hash=sha256:aa \\
+    --hash=sha256:bb
+mine @ file:///tmp/docker/local/abc/x.whl"""
+
+
 @pytest.fixture
 def build() -> Iterator[Path]:
     """A folder in place of a build's root; others may enter it, as pytest's own they may not."""
@@ -150,7 +156,7 @@ def build() -> Iterator[Path]:
         root.chmod(0o755)
         for folder in ("parts/docker/local/abc", "bin", "out"):
             (root / folder).mkdir(parents=True)
-        (root / "parts" / "docker" / "packages.lock").write_text("einops==0.8\n")
+        (root / "parts" / "docker" / "packages.lock").write_text(f"{LOCK}\n")
         (root / "parts" / "docker" / "local" / "abc" / "x.whl").touch()
         close(root / "parts" / "docker")
         shutil.copy(PARTS / "with-host", root / "parts" / "with-host")
@@ -184,7 +190,7 @@ def test_packages_are_installed_as_the_labs_user_from_files_that_only_root_can_r
         "uid": str(OTHER),
         "groups": str(OTHER),
         "env": "/home/lab /var/cache/uv",
-        "lock": "einops==0.8",
+        "lock": LOCK,
         "argv": f"pip install --no-deps --requirement {build}/docker/packages.lock",
     }
     assert not (build / "docker").exists()
@@ -200,3 +206,22 @@ def test_a_failed_install_fails_the_step(build: Path) -> None:
     script = script.replace("/tmp/docker", f"{build}/docker")
     environ = {"PATH": f"{build}/bin:{os.environ['PATH']}", "LAB_UID": "1", "LAB_GID": "1"}
     assert subprocess.run(["sh", "-c", script], env=environ).returncode == 3
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
+@pytest.mark.parametrize("entry", ["torchless[x]==1.0", "tqdm==4 ; python_version > '3'", "a==1"])
+def test_a_lock_that_lost_a_hash_fails_the_step(build: Path, entry: str) -> None:
+    """Whoever starts it: nothing is installed before that is known."""
+    lock = build / "parts" / "docker" / "packages.lock"
+    lock.chmod(0o600)
+    lock.write_text(f"# Made by the tasks\n{LOCK}\n{entry}\n")
+    script = SCRIPT.read_text().replace("/parts", f"{build}/parts")
+    script = script.replace("/tmp/docker", f"{build}/docker")
+    environ = {"PATH": f"{build}/bin:{os.environ['PATH']}", "LAB_UID": "1", "LAB_GID": "1"}
+    done = subprocess.run(["sh", "-c", script], env=environ, capture_output=True, text=True)
+    name = entry.partition("==")[0]
+    assert (done.returncode, done.stdout) == (
+        1,
+        f"error: packages.lock holds no hash for {name}\n",
+    )
+    assert not (build / "out" / "argv").exists()

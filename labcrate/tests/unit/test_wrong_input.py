@@ -143,4 +143,4 @@ def test_bootstrap_names_its_tools() -> None:
     """bootstrap.py refuses an unknown tool with the ones there are."""
     done = Lab(root=ROOT).command((sys.executable, "bootstrap.py", "make"))
     assert done.returncode == 25
-    assert "use invoke or nox" in said(done)
+    assert "name invoke or nox" in said(done)
