@@ -44,6 +44,7 @@ def test_an_own_port_is_refused_with_the_reason(up_lab: Lab, set_in_home: Set) -
     """The check says it at once; `up` gives a server two minutes to start."""
     set_in_home("c.ServerApp.port = 9999")
     check = ("/usr/bin/python3", "-I", "-S", "/opt/labcrate/healthy.py", "8888", "/api")
-    script = f"for i in $(seq 60); do {' '.join(check)} | grep refused && exit 0; sleep 0.5; done"
+    look = f"{' '.join(check)} | grep port.9999 && exit 0"
+    script = f"for i in $(seq 60); do {look}; sleep 0.5; done"
     done = up_lab.exec("sh", "-c", script)
     assert "port 9999" in json.loads(done.stdout)["refused"], said(done)
