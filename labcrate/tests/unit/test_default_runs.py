@@ -135,3 +135,28 @@ def test_the_boards_first_words_name_no_address_of_the_container(
     assert "6006" not in told
     assert "`invoke url`" in told
     assert isinstance(server.application, guard["Guard"])
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost:6006", 200),
+        ("127.0.0.1:6006", 200),
+        ("[::1]:6006", 200),
+        ("LOCALHOST", 200),
+        ("evil.example:6006", 403),
+        ("localhost.evil.example", 403),
+        ("", 403),
+    ],
+)
+def test_a_foreign_name_is_refused(guard: Guard, host: str, status: int) -> None:
+    """A web page whose name was made to point at this machine."""
+    told: list[str] = []
+
+    def application(_environ: dict[str, str], answer: Any) -> list[bytes]:
+        answer("200 OK", [])
+        return [b""]
+
+    guarded = guard["Guard"](application)
+    guarded({"HTTP_HOST": host}, lambda said, _headers: told.append(said))
+    assert [int(said.split()[0]) for said in told] == [status]
