@@ -19,6 +19,13 @@ ORDER: tuple[Kind, ...] = ("container", "network", "image", "volume", "cache", "
 NAMELESS = "<none>:<none>"
 """How the engine lists an image that a rebuild left without a name."""
 
+PRUNE = ("docker", "buildx", "prune", "--force", "--all", "--filter")
+PRUNE_S = 600.0
+"""Seconds for one command: 60 GB took 170."""
+
+AT_ONCE = 200
+"""Records named in one command: 5 kB of its 128."""
+
 IN_USE = ("is being used by", "is using its referenced image")
 """What the engine says where a container keeps an image: running, and stopped."""
 
@@ -84,21 +91,35 @@ def removal_command(thing: Thing) -> tuple[str, ...]:
 
 
 def _drop_records(clone: Clone, ids: Sequence[str]) -> list[str]:
-    """Remove these very records of the build cache, each by its full id: the one form of the filter
-    that every version of Buildx accepts."""
-    prune = ("docker", "buildx", "prune", "--force", "--all", "--filter")
+    """Remove these very records of the build cache, by their full ids."""
     failures = []
     begun = begun_file(clone)
     if not process.is_dry():
         with if_there_is_room():
             begun.write_text("\n".join(ids))
-    for ident in ids:
-        done = process.change((*prune, f"id={ident}"), timeout_s=120, quiet=True)
+    for ident in _drop_at_once(ids):
+        done = process.change((*PRUNE, f"id={ident}"), timeout_s=PRUNE_S, quiet=True)
         if not done.ok:
             failures.append(f"build cache {ident}: {done.stderr.strip()}")
     if not failures:
         begun.unlink(missing_ok=True)
     return failures
+
+
+def _drop_at_once(ids: Sequence[str]) -> list[str]:
+    """Remove them in a few commands; those that are still there then, or that nobody can tell of.
+
+    Buildx hands an id to BuildKit as a regular expression. A version that does not leaves them all,
+    and one at a time, each takes 0.3 s.
+    """
+    for start in range(0, len(ids), AT_ONCE):
+        some = ids[start : start + AT_ONCE]
+        # Never empty: that would match every record there is.
+        process.change((*PRUNE, f'id="{"|".join(some)}"'), timeout_s=PRUNE_S, quiet=True)
+    if process.is_dry():
+        return []
+    listed = process.ask(("docker", "buildx", "du"), timeout_s=PRUNE_S)
+    return [ident for ident in ids if ident in listed.stdout or not listed.ok]
 
 
 def _drop_state(state: Path) -> None:

@@ -62,9 +62,21 @@ def test_all_goes_and_the_state_last(clone: Clone, double: Double) -> None:
         (clone.state / name).touch()
     (clone.state / "parts").mkdir()
     assert remove_things(clone, plan_removal(FOUND, ALL)) == []
-    assert double.called("docker", "buildx", "prune", "id=r1")
+    assert double.called("docker", "buildx", "prune", 'id="r1"')
     assert [path.name for path in clone.state.iterdir()] == ["lock"]
-    assert len(double.calls) == 6
+    assert len(double.calls) == 7
+
+
+def test_records_go_at_once_and_what_stays_one_at_a_time(clone: Clone, double: Double) -> None:
+    """A Buildx that knows no pattern of ids removes nothing by the first command."""
+    records = [Thing(kind="cache", ref=f"r{n}", name="step") for n in range(3)]
+    double.expect("docker", "buildx", "prune")
+    double.expect("docker", "buildx", "du", stdout="ID\nr2 true\n")
+    assert remove_things(clone, records) == []
+    assert [argv[-1] for argv in double.called("prune")] == ['id="r0|r1|r2"', "id=r2"]
+    double.calls.clear()
+    assert remove_things(clone, []) == []
+    assert double.calls == []
 
 
 def test_what_would_not_go_is_named_and_what_is_gone_already_is_not(
