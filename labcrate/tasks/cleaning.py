@@ -78,7 +78,7 @@ def clean(
             failures += remove_things(settings.clone, unneeded)
             plan += unneeded
         if not process.is_dry():
-            report_clean(lot, plan, held - engine_bytes(engine), failures)
+            report_clean(lot, plan, wish, held - engine_bytes(engine), failures)
 
 
 def tell_losses(settings: Settings, project: str, again: str, force: bool) -> None:
@@ -115,7 +115,9 @@ def show_plan(
         output.say("Nothing to remove.")
 
 
-def report_clean(lot: Lot, plan: Sequence[Thing], freed: int, failures: Sequence[str]) -> None:
+def report_clean(
+    lot: Lot, plan: Sequence[Thing], wish: Wish, freed: int, failures: Sequence[str]
+) -> None:
     """What was removed, and how many bytes the engine's disk got back by it.
 
     freed: bytes; other processes that write at the same time can make it less than nothing.
@@ -123,8 +125,7 @@ def report_clean(lot: Lot, plan: Sequence[Thing], freed: int, failures: Sequence
     left = {thing.ref for thing in survey(lot)}
     gone = [thing for thing in plan if thing.ref not in left]
     output.say(f"Removed {len(gone)} things; {decimal(max(0, freed))} came back.")
-    kinds = {thing.kind for thing in gone}
-    if "image" in kinds and "cache" not in kinds:
+    if any(thing.kind == "image" for thing in gone) and not wish.cache:
         output.say("The build cache still holds the layers of the images, for the next build.")
     if failures:
         raise LabError(
