@@ -58,9 +58,10 @@ def bake(lab: Lab, candidate: Path, targets: Sequence[Target]) -> None:
         file.write(text)
         file.flush()
         command = ("docker", "buildx", "bake", "--progress", "plain", "--file", file.name, *names)
-        with recorded(lab, [tag for target in targets for tag in target.tags]):
+        tags = [tag for target in targets for tag in target.tags]
+        with recorded(lab, tags), Progress() as progress:
             done = process.stream(
-                command, line=Progress().line, extra_env=BAKES, cwd=lab.clone.root, quiet=True
+                command, line=progress.line, extra_env=BAKES, cwd=lab.clone.root, quiet=True
             )
     (lab.clone.state / "build.log").write_text(done.stdout, encoding="utf-8")
     if not done.ok:

@@ -152,9 +152,10 @@ def build_images(lab: Lab, model: Model, services: Sequence[str]) -> float:
     overlay = labels_overlay(lab, model)
     command = lab.compose("--progress", "plain", "build", *services, extra_files=(overlay,))
     output.say(f"Building {' and '.join(services)} (full log: {log.relative_to(lab.clone.root)}).")
-    with recorded(lab, [model.services[name].image for name in services]):
+    names = [model.services[name].image for name in services]
+    with recorded(lab, names), Progress() as progress:
         done = process.stream(
-            command, line=Progress().line, extra_env=lab.build_env, cwd=lab.clone.root
+            command, line=progress.line, extra_env=lab.build_env, cwd=lab.clone.root
         )
     if process.is_dry():
         return 0.0

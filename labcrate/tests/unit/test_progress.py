@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from labcrate.lab import progress as room
 from labcrate.lab.progress import LONGEST, Progress
 
 
@@ -41,3 +44,66 @@ def test_what_a_line_shows(log: str, lines: list[str], capsys: pytest.CaptureFix
 def test_an_owners_long_command_is_cut(capsys: pytest.CaptureFixture[str]) -> None:
     (line,) = shown(f"#9 [final 4/4] RUN {'x' * 200}\n#9 DONE 2.0s", capsys)
     assert line == "2.0 s " + "x" * LONGEST
+
+
+DOWNLOADS = (
+    "#9 0.5 Downloading torch (500.0MiB)",
+    "#9 0.5 Downloading nvidia-cublas (1.5GiB)",
+    "#4 0.6 Downloading grpcio (976.6KiB)",
+)
+
+
+@pytest.fixture
+def bridge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What builds have received, as the kernel counts it."""
+    path = tmp_path / "tx_bytes"
+    path.write_text("1000000\n")
+    monkeypatch.setattr(room, "BRIDGE", path)
+    return path
+
+
+def test_a_download_says_how_much_has_come(
+    bridge: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As long as one is under way, and never more than there is to come."""
+    progress = Progress()
+    progress.tick()
+    for text in DOWNLOADS:
+        progress.line(text)
+    capsys.readouterr()
+    for received, shown in ((401_000_000, "400 of"), (9_000_000_000, "2,136 of")):
+        bridge.write_text(f"{received}\n")
+        progress.tick()
+        assert capsys.readouterr().out.strip() == f"{shown} about 2,136 MB"
+    progress.line("#9 30.1 Prepared 27 packages in 29.5s")
+    progress.tick()
+    assert "of about" in capsys.readouterr().out
+    progress.line("#4 31.0 Prepared 12 packages in 30.1s")
+    capsys.readouterr()
+    progress.tick()
+    assert capsys.readouterr().out == ""
+
+
+def test_an_engine_without_that_bridge_says_nothing_of_bytes(
+    bridge: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bridge.unlink()
+    progress = Progress()
+    progress.line(DOWNLOADS[0])
+    capsys.readouterr()
+    progress.tick()
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.usefixtures("bridge")
+def test_lines_come_while_nothing_else_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And none after the build."""
+    monkeypatch.setattr(room, "TICK_S", 0.001)
+    with Progress() as progress:
+        progress.line(DOWNLOADS[0])
+        told = ""
+        while "0 of about 524 MB" not in told:
+            told += capsys.readouterr().out
+    assert not progress.ticker.is_alive()
