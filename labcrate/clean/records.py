@@ -86,7 +86,7 @@ def own_records(text: str, begun: Sequence[str] = (), steps: Collection[str] = (
     held = {ref for ref, one in records.items() if one.needed or ref not in own}
     while more := {p for ref in held for p in parents[ref]} - held:
         held |= more
-    order = TopologicalSorter({ref: [p for p in parents[ref] if p in own] for ref in own})
+    order = TopologicalSorter({ref: [p for p in parents[ref] if p in own] for ref in sorted(own)})
     children_first = reversed(list(order.static_order()))
     return [replace(records[ref], needed=ref in held) for ref in children_first]
 
