@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from broken_index import wheel
 from clone import read_until, said
 from faultlog import Happened, told
 from machine import CLONE, Machine
@@ -19,6 +21,11 @@ INDEX = Path(__file__).with_name("broken_index.py")
 def spoil(machine: Machine, requirement: str = "") -> None:
     """Make the next `up` rebuild the final stage, with a package or a mere comment more."""
     machine.write("docker/packages.lock", requirement or f"# {time.time()}\n")
+
+
+def pin(name: str) -> str:
+    """A line of a lock for a project of broken_index.py."""
+    return f"{name}==1.0 --hash=sha256:{sha256(wheel(name)).hexdigest()}\n"
 
 
 @pytest.mark.fault("a machine without an engine, of another release")
@@ -127,7 +134,7 @@ def test_package_index(index: Machine, how: str, code: int, happened: Happened) 
     gateway = index.sh("ip -4 -o addr show docker0").split()[3].partition("/")[0]
     text = f"[global]\nindex-url = http://{gateway}:{port}/{how}\ntrusted-host = {gateway}\n"
     index.write("/root/.config/pip/pip.conf", text)
-    spoil(index, f"labcrate-probe-{how}==1.0\n")
+    spoil(index, pin(f"labcrate-probe-{how}"))
     before = index.run("docker", "image", "ls", "--quiet", "--no-trunc").stdout
     done = index.invoke("up", check=False)
     assert done.returncode == code, said(done)
@@ -220,7 +227,7 @@ def test_the_password_of_an_index_shows_nowhere(index: Machine, happened: Happen
         address = f"http://me:{PASSWORD}@{gateway}:8765/{how}"
         text = f"[global]\nindex-url = {address}\ntrusted-host = {gateway}\n"
         index.write("/root/.config/pip/pip.conf", text)
-        spoil(index, f"labcrate-secret-{how}==1.0\n")
+        spoil(index, pin(f"labcrate-secret-{how}"))
         done = index.invoke("up", check=False)
         assert done.returncode == code, said(done)
         for name, text in password_places(index, said(done)).items():
