@@ -17,6 +17,9 @@ MARKS = (
 """What BuildKit shows with a record of a step that only a lab has. The template's RUN lines start
 with the first; a test holds them to the Dockerfiles."""
 
+INSTALLER = "/bin/sh -c : labcrate 'uv, the installer'"
+"""A step that no image holds, and that the next build of every clone reads from."""
+
 OF_IMAGES = ("from local", "pulled from", "[internal] setting cache mount permissions")
 """How records begin that stand for a layer of an image, or for a folder to mount a cache on."""
 
@@ -27,8 +30,8 @@ UNITS = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**1
 class Record:
     """One record of the build cache. size: bytes that only the cache holds.
 
-    needed: an image holds it, or something that is built on it; or it is a folder of downloads,
-    which every clone uses.
+    needed: an image holds it, or something that is built on it; or it is a folder of downloads, or
+    the installer, which every clone uses.
     """
 
     id: str
@@ -60,7 +63,8 @@ def read_records(text: str) -> Iterator[tuple[Record, str]]:
             what = " ".join(found.get("Description", "").split())
             shared = found.get("Shared") == "true"
             size = 0 if shared else size_bytes(found.get("Size", ""))
-            needed = shared or found.get("Type") == "exec.cachemount"
+            used = found.get("Type") == "exec.cachemount" or INSTALLER in what
+            needed = shared or used
             yield Record(id=found["ID"], what=what, size=size, needed=needed), block
 
 

@@ -7,7 +7,7 @@ import re
 import pytest
 from clone import ROOT
 
-from labcrate.clean.records import MARKS, own_records, size_bytes
+from labcrate.clean.records import INSTALLER, MARKS, own_records, size_bytes
 from labcrate.lab.steps import dockerfile_steps
 
 DOCKERFILES = (ROOT / "docker" / "Dockerfile", ROOT / "labcrate" / "image" / "stages.Dockerfile")
@@ -94,13 +94,14 @@ def test_what_images_hold_and_downloads_are_needed() -> None:
         block("under", STEP),
         block("theirs", "mount / from exec make", "under") + "\nShared: true",
         block("uv", STEP) + "\nType: exec.cachemount",
+        block("installer", STEP.replace("'x'", "'uv, the installer'; python3 -m venv")),
         block("below", STEP),
         block("unknown", "mount / from exec make", "below"),
     ]
     found = own_records("\n\n".join(blocks))
     assert {one.id for one in found if not one.needed} == {"probe", "folder"}
     assert {one.id for one in found if one.needed} == {
-        *("final", "torch", "low", "under", "uv", "below"),
+        *("final", "torch", "low", "under", "uv", "installer", "below"),
     }
 
 
@@ -125,6 +126,7 @@ def test_every_step_of_the_dockerfiles_can_be_told() -> None:
     copies = re.findall(r"^(?:COPY|ADD|WORKDIR) .*$", text, re.MULTILINE)
     told = list(dockerfile_steps(text))
     assert [line for line in copies if f"] {' '.join(line.split())}" not in told] == []
+    assert INSTALLER.removeprefix("/bin/sh -c ") in text
     marks = [mark.removeprefix("] ") for mark in MARKS if mark.startswith("] ")]
     assert [mark for mark in marks if mark not in text] == []
     assert "FROM labcrate-wheels " in text
