@@ -46,6 +46,8 @@ def bare(machine: Machine) -> Iterator[Machine]:
     yield machine
     machine.sh(f"chown -R ada:ada {LAB}")
     as_ada(machine, "python3", "bootstrap.py", "invoke", "clean", "--all", "--yes")
+    # Hers first: it would stay without a name.
+    machine.sh(f"docker image rm {BASE}", check=False)
     machine.sh(f"docker tag {KEPT} {BASE} && docker image rm {KEPT}", check=False)
 
 
