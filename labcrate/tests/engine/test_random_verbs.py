@@ -26,7 +26,7 @@ from test_safety import Project
 
 from labcrate.errors import Code
 
-SEQUENCES = int(os.environ.get("LAB_SEQUENCES", "6"))
+SEQUENCES = int(os.environ.get("LAB_SEQUENCES", "4"))
 SEED = int(os.environ.get("LAB_SEED", "0")) or random.randrange(1, 10**6)
 
 VERBS = (
@@ -68,7 +68,7 @@ def lab_things(lab: Lab) -> str:
 
 
 @pytest.fixture
-def neighbours(tmp_path: Path, kept_layers: None) -> Iterator[Neighbours]:  # noqa: ARG001
+def neighbours(tmp_path: Path) -> Iterator[Neighbours]:
     labs = {name: small_lab(tmp_path / name) for name in ("one", "two")}
     for name, lab in labs.items():
         (lab.root / KEEP).write_text(f"the user's {name}")
