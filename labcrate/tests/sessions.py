@@ -157,7 +157,7 @@ def fuzz(session: nox.Session) -> None:
     """Five hundred random sequences of verbs in labs beside others'. About an hour."""
     tools(session)
     session.env["LAB_SEQUENCES"] = "500"
-    session.run(*PYTEST, str(HERE / "engine" / "test_random_verbs.py"), "-s", *session.posargs)
+    session.run(*PYTEST, str(HERE / "engine" / "random_verbs.py"), "-s", *session.posargs)
 
 
 @nox.session(default=False)

@@ -16,7 +16,7 @@ from labcrate.clone import env_file, ports
 
 __all__ = ["ROOT", "Lab", "happened", "pytest_runtest_makereport", "said"]
 
-BESIDE = ("test_ordinary_user.py", "test_owner.py", "test_random_verbs.py", "test_ways.py")
+BESIDE = ("test_ordinary_user.py", "test_owner.py", "test_ways.py")
 """Modules with labs of their own that run beside those with the session's lab."""
 
 AWKWARD = "lab tést (1)"
