@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import base64
-import io
 import threading
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from broken_index import wheel
 from clone import Lab, said
 from web import client
 
@@ -20,23 +19,6 @@ from labcrate.errors import Code
 
 USER, PASSWORD = "me", "s3cret/of:the@index"
 NAME = "labcrate-private"
-
-
-def wheel() -> bytes:
-    """A wheel of one module."""
-    module = NAME.replace("-", "_")
-    folder = f"{module}-1.0.dist-info"
-    files = {
-        f"{module}.py": "X = 1\n",
-        f"{folder}/METADATA": f"Metadata-Version: 2.1\nName: {NAME}\nVersion: 1.0\n",
-        f"{folder}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-    }
-    files[f"{folder}/RECORD"] = "".join(f"{path},,\n" for path in (*files, f"{folder}/RECORD"))
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for path, text in files.items():
-            archive.writestr(zipfile.ZipInfo(path), text)
-    return buffer.getvalue()
 
 
 @dataclass
@@ -65,7 +47,7 @@ def index(up_lab: Lab, tmp_path: Path) -> Iterator[Index]:
             elif f"/{NAME}/" not in self.path:
                 self.answer(404)
             elif self.path.endswith(".whl"):
-                self.answer(200, wheel())
+                self.answer(200, wheel(NAME))
             else:
                 file = f"{NAME.replace('-', '_')}-1.0-py3-none-any.whl"
                 self.answer(200, f'<a href="{file}">{file}</a>'.encode())

@@ -6,9 +6,8 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from clone import ROOT
+from dockerfiles import DOCKERFILES, run_steps
 
-DOCKERFILES = (ROOT / "docker" / "Dockerfile", ROOT / "labcrate" / "image" / "stages.Dockerfile")
 PACKAGES = r"--mount=type=cache,id=(labcrate-(?:uv|pip)[^,]*),"
 
 
@@ -16,7 +15,7 @@ def cached_steps() -> Iterator[tuple[str, str, str]]:
     """(id, stage, step) of each build step that has a cache of packages."""
     for path in DOCKERFILES:
         for stage in re.split(r"^FROM ", path.read_text(), flags=re.MULTILINE)[1:]:
-            for step in re.findall(r"^RUN (?:.*\\\n)*.*", stage, re.MULTILINE):
+            for step in run_steps(stage):
                 if found := re.search(PACKAGES, step):
                     yield found[1], stage.partition(f"\n{step}")[0], step
 

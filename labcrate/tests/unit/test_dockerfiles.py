@@ -5,15 +5,9 @@ from __future__ import annotations
 import re
 
 import pytest
-from clone import ROOT
+from dockerfiles import DOCKERFILE, STAGES_FILE, run_steps
 
-from labcrate.lab.bake import STAGES
-from labcrate.lab.images import PARTS
-
-DOCKER = ROOT / "docker"
-STEPS = re.findall(
-    r"^RUN(?:.*\\\n)*.*$", (DOCKER / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE
-)
+STEPS = run_steps(DOCKERFILE.read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("name", ["uv.lock", "tensorboard.lock", "torch.lock", "base.lock"])
@@ -30,13 +24,13 @@ def test_what_a_lock_names_is_installed_by_hash(name: str) -> None:
     "name", ["uv.lock", "tensorboard.lock", "torch.lock", "base.lock", "packages.lock"]
 )
 def test_each_line_of_a_lock_has_a_hash(name: str) -> None:
-    entries = re.split(r"\n(?=\S)", (DOCKER / name).read_text(encoding="utf-8"))
+    entries = re.split(r"\n(?=\S)", (DOCKERFILE.parent / name).read_text(encoding="utf-8"))
     pins = [one for one in entries if "==" in one.partition("\n")[0] and not one.startswith("#")]
     assert [one.partition("\n")[0] for one in pins if "--hash=sha256:" not in one] == []
     assert pins or name == "packages.lock"
 
 
 def test_the_check_of_a_new_image_has_no_network() -> None:
-    text = (PARTS / STAGES).read_text(encoding="utf-8")
+    text = STAGES_FILE.read_text(encoding="utf-8")
     step = text.partition("AS verifier")[2]
     assert "RUN --network=none " in step

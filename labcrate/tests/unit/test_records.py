@@ -5,12 +5,10 @@ from __future__ import annotations
 import re
 
 import pytest
-from clone import ROOT
+from dockerfiles import DOCKERFILES, run_steps
 
 from labcrate.clean.records import INSTALLER, MARKS, own_records, size_bytes
 from labcrate.lab.steps import dockerfile_steps
-
-DOCKERFILES = (ROOT / "docker" / "Dockerfile", ROOT / "labcrate" / "image" / "stages.Dockerfile")
 
 RECORDS = """ID:\t\tgz1abc
 Created at:\t2026-11-24 12:00:00 +0000 UTC
@@ -120,7 +118,7 @@ def test_an_owners_steps_count_on_top_of_a_labs_and_nowhere_else() -> None:
 def test_every_step_of_the_dockerfiles_can_be_told() -> None:
     """Else its record would stay behind; and no mark is left that no step carries."""
     text = "\n".join(path.read_text() for path in DOCKERFILES)
-    runs = re.findall(r"^RUN(?:.*\\\n)*.*$", text, re.MULTILINE)
+    runs = run_steps(text)
     assert len(runs) > 7
     assert [run for run in runs if not re.search(r"^(RUN|   ) : labcrate", run, re.MULTILINE)] == []
     copies = re.findall(r"^(?:COPY|ADD|WORKDIR) .*$", text, re.MULTILINE)

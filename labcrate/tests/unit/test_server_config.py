@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -11,13 +13,23 @@ import pytest
 
 from labcrate.lab.images import PARTS
 
+STARTED = (
+    "Serving notebooks from local directory: /lab",
+    "Jupyter Server 2.21.1 is running at:",
+    "http://5d41402abc4b:8888/lab?token=...",
+    "    http://127.0.0.1:8888/lab?token=...",
+    "Use Control-C to stop this server and shut down all kernels",
+    "302 GET /lab?x=http://127.0.0.1:8888/ (@172.18.0.1) 1.00ms",
+)
+"""What Jupyter Server 2.21 logs as it starts, and a request."""
+
 CONFIG = PARTS / "jupyter_server_config.py"
 PARTS_OF_IT = ("ServerApp", "IdentityProvider", "FileContentsManager", "LabApp")
 
 
 @pytest.fixture
-def read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """What the file sets, with a token and an address."""
+def read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """What the file sets, with a token and an address; and the server's log, as it leaves it."""
     utils = ModuleType("jupyter_server.utils")
     utils.JupyterServerAuthWarning = UserWarning  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "jupyter_server", ModuleType("jupyter_server"))
@@ -34,7 +46,8 @@ def read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         exec(compile(text, CONFIG.name, "exec"), {"get_config": lambda: found})
         return found
 
-    return run
+    yield run
+    logging.getLogger("ServerApp").filters.clear()
 
 
 @pytest.mark.parametrize("token", ["", "\n", None])
@@ -64,3 +77,20 @@ def test_nothing_is_installed_or_fetched_from_a_menu(read: Any) -> None:
     assert app.extension_manager == "readonly"
     assert app.news_url is None
     assert app.check_for_updates_class == "jupyterlab.NeverCheckForUpdate"
+
+
+def test_the_log_has_no_address_that_leads_nowhere(
+    read: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    read("secret")
+    log = logging.getLogger("ServerApp")
+    with caplog.at_level(logging.INFO, logger="ServerApp"):
+        for line in STARTED:
+            log.info(line)
+        log.info("Jupyter Server %s is running at:", "3")
+    assert caplog.messages == [
+        STARTED[0],
+        "Jupyter Server 2.21.1 is running; on the host, `invoke url` prints its link",
+        *STARTED[4:],
+        "Jupyter Server 3 is running; on the host, `invoke url` prints its link",
+    ]
