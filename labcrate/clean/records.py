@@ -63,8 +63,7 @@ def read_records(text: str) -> Iterator[tuple[Record, str]]:
             what = " ".join(found.get("Description", "").split())
             shared = found.get("Shared") == "true"
             size = 0 if shared else size_bytes(found.get("Size", ""))
-            used = found.get("Type") == "exec.cachemount" or INSTALLER in what
-            needed = shared or used
+            needed = shared or found.get("Type") == "exec.cachemount" or INSTALLER in what
             yield Record(id=found["ID"], what=what, size=size, needed=needed), block
 
 

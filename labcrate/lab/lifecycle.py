@@ -13,6 +13,9 @@ from labcrate.lab.compose import WAIT_S, Lab
 from labcrate.lab.containers import Container, inspect_containers
 from labcrate.lab.snapshot import Snapshot
 
+ANEW = "invoke down --force, then: invoke up"
+"""The fix where a container can neither go on nor start again."""
+
 RECOVERY_S = 20.0
 """Seconds: the health check's interval is 10, and its answer takes 5 at most."""
 
@@ -33,13 +36,7 @@ def resume_services(snapshot: Snapshot) -> Snapshot:
     if not names:
         return snapshot
     output.say(f"Paused by hand, goes on: {', '.join(names)}.")
-    done = process.change(snapshot.lab.compose("unpause", *names), cwd=snapshot.lab.clone.root)
-    if not done.ok:
-        raise LabError(
-            f"it could not go on: {done.text.strip()}",
-            fix="invoke down --force, then: invoke up",
-            code=Code.UNHEALTHY,
-        )
+    _compose(snapshot.lab, "unpause", *names, problem="it could not go on", fix=ANEW)
     return snapshot if process.is_dry() else recovered(snapshot, names)
 
 
@@ -65,26 +62,21 @@ def services_to_restart(snapshot: Snapshot) -> list[str]:
 
 def restart_services(lab: Lab, names: Sequence[str]) -> None:
     """Start services anew in the containers that they have; `start_services` waits for them."""
-    command = lab.compose("restart", *names)
-    done = process.stream(command, line=lambda _: None, cwd=lab.clone.root)
-    if not done.ok:
-        raise LabError(
-            f"{' and '.join(names)} could not be restarted: {done.text.strip()}",
-            fix="invoke down --force, then: invoke up",
-            code=Code.UNHEALTHY,
-        )
+    problem = f"{' and '.join(names)} could not be restarted"
+    _compose(lab, "restart", *names, problem=problem, fix=ANEW)
 
 
 def stop_services(lab: Lab) -> None:
     """Stop and remove the lab's containers and its network."""
-    command = lab.compose("down", "--remove-orphans")
-    done = process.stream(command, line=lambda _: None, cwd=lab.clone.root)
+    again = "run `invoke down` again; `invoke status` shows what is left"
+    _compose(lab, "down", "--remove-orphans", problem="the lab could not be stopped", fix=again)
+
+
+def _compose(lab: Lab, *arguments: str, problem: str, fix: str) -> None:
+    """Run a Compose command, its lines folded; an error with its words where it fails."""
+    done = process.stream(lab.compose(*arguments), line=lambda _: None, cwd=lab.clone.root)
     if not done.ok:
-        raise LabError(
-            f"the lab could not be stopped: {done.text.strip()}",
-            fix="run `invoke down` again; `invoke status` shows what is left",
-            code=Code.UNHEALTHY,
-        )
+        raise LabError(f"{problem}: {done.text.strip()}", fix=fix, code=Code.UNHEALTHY)
 
 
 def services_to_recreate(lab: Lab, snapshot: Snapshot) -> list[str]:

@@ -18,17 +18,21 @@ STEPS = "steps"
 
 def known_steps(clone: Clone) -> frozenset[str]:
     """The steps that docker/Dockerfile has now, and those that it had at any build."""
-    path = clone.docker / "Dockerfile"
-    now = dockerfile_steps(path.read_text(encoding="utf-8")) if path.exists() else ()
-    return frozenset(now) | _noted(clone)
+    return _steps_now(clone) | _noted(clone)
 
 
 def remember_steps(clone: Clone) -> None:
     """Note the steps that are about to be built."""
-    with if_there_is_room():
-        known = known_steps(clone)
-        if known != _noted(clone) and not process.is_dry():
+    noted = _noted(clone)
+    known = _steps_now(clone) | noted
+    if known != noted and not process.is_dry():
+        with if_there_is_room():
             (clone.state / STEPS).write_text("\n".join(sorted(known)) + "\n", encoding="utf-8")
+
+
+def _steps_now(clone: Clone) -> frozenset[str]:
+    path = clone.docker / "Dockerfile"
+    return frozenset(dockerfile_steps(path.read_text(encoding="utf-8")) if path.exists() else ())
 
 
 def _noted(clone: Clone) -> frozenset[str]:
