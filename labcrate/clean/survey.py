@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -75,11 +75,13 @@ def engine_bytes(engine: Engine) -> int:
     return sum(size_bytes(json.loads(line)["Size"]) for line in said.splitlines())
 
 
-def survey(lot: Lot) -> list[Thing]:
-    """Everything this clone's lab has on the engine now; or another one that was named."""
+def survey(lot: Lot, others: Collection[str]) -> list[Thing]:
+    """Everything this clone's lab has on the engine now; or another one that was named.
+
+    others: the other labs on the engine. What all of them share goes with the last one's.
+    """
     found = [*_containers(lot), *_networks(lot), *_images(lot), *_volumes(lot)]
-    # What all clones share goes with the last one's.
-    alone = not other_clones(lot.project)
+    alone = not others
     return [*found, *(_bases() if alone else ()), *_cache(lot, alone), *_state(lot)]
 
 

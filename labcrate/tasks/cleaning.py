@@ -58,11 +58,12 @@ def clean(
             refuse_living_lab(lab)
         model = resolve_model(Lab(settings=settings))
         lot = Lot(clone=settings.clone, project=lab or settings.project, model=model)
-        before = survey(lot)
+        others = other_clones(lot.project)
+        before = survey(lot, others)
         plan = plan_removal(before, wish)
-        others = other_clones(lot.project) if wish.cache else set()
-        show_plan(lot, before, plan, wish, others)
-        if dry_run or not (plan or others):
+        sharers = others if wish.cache else set()
+        show_plan(lot, before, plan, wish, sharers)
+        if dry_run or not (plan or sharers):
             return
         again = f"invoke clean --lab {lab}" if lab else "invoke clean"
         tell_losses(settings, lot.project, again, force)
@@ -73,12 +74,14 @@ def clean(
             return
         held = engine_bytes(engine)
         failures = remove_things(settings.clone, plan)
-        if others:
+        if sharers:
             unneeded = unneeded_cache(lot)
             failures += remove_things(settings.clone, unneeded)
             plan += unneeded
         if not process.is_dry():
-            report_clean(lot, plan, wish, held - engine_bytes(engine), failures)
+            left = {thing.ref for thing in survey(lot, others)}
+            gone = [thing for thing in plan if thing.ref not in left]
+            report_clean(gone, wish, held - engine_bytes(engine), failures)
 
 
 def tell_losses(settings: Settings, project: str, again: str, force: bool) -> None:
@@ -89,11 +92,11 @@ def tell_losses(settings: Settings, project: str, again: str, force: bool) -> No
 
 
 def show_plan(
-    lot: Lot, before: Sequence[Thing], plan: Sequence[Thing], wish: Wish, others: Collection[str]
+    lot: Lot, before: Sequence[Thing], plan: Sequence[Thing], wish: Wish, sharers: Collection[str]
 ) -> None:
     """The plan as a table, one row a kind of thing where there are many.
 
-    others: the labs that share layers and build cache with this one, where the cache is to go.
+    sharers: the labs that share layers and build cache with this one, where the cache is to go.
     """
     rows: list[tuple[str, str, str, str]] = [
         (thing.kind, thing.name, decimal(thing.size), "yes" if thing in plan else "stays")
@@ -108,22 +111,18 @@ def show_plan(
     shared = "images share layers: less comes back than the sum"
     headings = ("what", "name", "size", "goes")
     output.table(headings, rows, title=f"clean {lot.project}", caption=shared)
-    if others:
-        names = ", ".join(sorted(others))
+    if sharers:
+        names = ", ".join(sorted(sharers))
         output.say(f"Of the build cache, downloads and what the images of {names} hold stay.")
     elif not plan:
         output.say("Nothing to remove.")
 
 
-def report_clean(
-    lot: Lot, plan: Sequence[Thing], wish: Wish, freed: int, failures: Sequence[str]
-) -> None:
+def report_clean(gone: Sequence[Thing], wish: Wish, freed: int, failures: Sequence[str]) -> None:
     """What was removed, and how many bytes the engine's disk got back by it.
 
     freed: bytes; other processes that write at the same time can make it less than nothing.
     """
-    left = {thing.ref for thing in survey(lot)}
-    gone = [thing for thing in plan if thing.ref not in left]
     output.say(f"Removed {len(gone)} things; {decimal(max(0, freed))} came back.")
     if any(thing.kind == "image" for thing in gone) and not wish.cache:
         output.say("The build cache still holds the layers of the images, for the next build.")

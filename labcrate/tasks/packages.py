@@ -35,7 +35,7 @@ from labcrate.packages.requested import (
 from labcrate.packages.sources import already_there, locked_pins, system_packages
 from labcrate.packages.tools import refresh_locks, refresh_tools, stale_tools
 from labcrate.tasks.base import agreed, alone, lab_task, read_lab, require_up, result_only
-from labcrate.tasks.reporting import report, show_difference
+from labcrate.tasks.reporting import conclude, show_difference
 from labcrate.tasks.words import Takes
 
 EDITABLE = """\
@@ -86,7 +86,7 @@ def add_package(
             phases = Phases()
             with result_only(quiet):
                 changed = add_packages(snapshot, todo, options, phases)
-            report(snapshot, changed, phases, quiet)
+            conclude(snapshot, changed, phases, quiet)
         if folders and not process.is_dry():
             output.say(EDITABLE)
 
@@ -106,7 +106,7 @@ def add_system_packages(
         phases = Phases()
         with result_only(quiet):
             changed = set_system_packages(snapshot, (*there, *fresh), options, phases)
-        report(snapshot, changed, phases, quiet)
+        conclude(snapshot, changed, phases, quiet)
 
 
 def ready_to_install(snapshot: Snapshot) -> Snapshot:
@@ -149,10 +149,10 @@ def remove_package(
             there = system_packages(docker)
             refuse_absent(wanted, there, "docker/apt.txt")
             rest = [one for one in there if one not in wanted]
-            report(snapshot, set_system_packages(snapshot, rest, options, phases), phases)
+            conclude(snapshot, set_system_packages(snapshot, rest, options, phases), phases)
             return
         refuse_unasked(snapshot, wanted)
-        report(snapshot, remove_packages(snapshot, wanted, options, phases), phases)
+        conclude(snapshot, remove_packages(snapshot, wanted, options, phases), phases)
         for kept in (one for one in wanted if one in locked_pins(docker) and not process.is_dry()):
             others = ", ".join(needed_by(kept, in_image(snapshot))) or "another package"
             output.say(f"{kept} stays in the image: {others} needs it.")
@@ -205,7 +205,7 @@ def capture(c: Context, yes: bool = False) -> None:  # noqa: ARG001
         phases = Phases()
         hold = {name: running[name].version for name in names if not running[name].url}
         changed = add_packages(snapshot, wanted, Options(), phases, hold)
-        report(snapshot, changed, phases)
+        conclude(snapshot, changed, phases)
 
 
 @lab_task(
@@ -224,6 +224,6 @@ def lock(c: Context, check: bool = False, all_: bool = False) -> None:  # noqa: 
     with alone("lock") as settings:
         snapshot = ready_to_install(take_snapshot(settings))
         phases = Phases()
-        report(snapshot, refresh_locks(snapshot, all_, phases), phases)
+        conclude(snapshot, refresh_locks(snapshot, all_, phases), phases)
         if all_:
             show_difference(refresh_tools(settings.clone))

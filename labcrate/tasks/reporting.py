@@ -11,6 +11,13 @@ from labcrate.lab.snapshot import Snapshot
 from labcrate.packages.phases import Changed, Phases
 
 
+def conclude(snapshot: Snapshot, changed: Changed, phases: Phases, quiet: bool = False) -> None:
+    """The end of each change: say what it did, and keep what its build left within bounds."""
+    report(snapshot, changed, phases, quiet)
+    if changed.built:
+        bound_cache(snapshot)
+
+
 def report(snapshot: Snapshot, changed: Changed, phases: Phases, quiet: bool = False) -> None:
     """What changed, where, and, unless quiet, how long each phase took."""
     if process.is_dry():
@@ -31,8 +38,6 @@ def report(snapshot: Snapshot, changed: Changed, phases: Phases, quiet: bool = F
         output.say("The image is as it was: the next `invoke up` builds it.")
     elif services_to_recreate(snapshot.lab, snapshot):
         output.say("The image is rebuilt: the next `invoke up` starts the lab from it.")
-    if changed.built:
-        bound_cache(snapshot)
 
 
 def show_difference(rows: Sequence[tuple[str, str, str]]) -> None:

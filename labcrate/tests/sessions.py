@@ -26,14 +26,16 @@ REPORTS = Path("reports")
 CHROMIUM = ("chromium", "chromium-driver")
 
 
+COMPILED_ONCE = {"PYTHONDONTWRITEBYTECODE": ""}
+"""Without Python's own cache, each of a thousand processes would compile the machinery again."""
+
 LOCK = HERE / "requirements.lock"
 STAMP = Path(sys.prefix) / "machinery.stamp"
 
 
 def tools(session: nox.Session) -> None:
     """Install what these sessions need beside the lab's tools, where that is not there yet."""
-    # Without Python's own cache, each of a thousand processes would compile the machinery again.
-    session.env["PYTHONDONTWRITEBYTECODE"] = ""
+    session.env.update(COMPILED_ONCE)
     wanted = LOCK.read_text(encoding="utf-8")
     if STAMP.exists() and STAMP.read_text(encoding="utf-8") == wanted:
         return
@@ -66,7 +68,7 @@ def beside(session: nox.Session) -> Iterator[None]:
     """
     log = REPORTS / "beside.log"
     mine = ("-m", "beside", f"--junitxml={REPORTS / 'beside.xml'}", *LONGEST, ENGINE)
-    environ = {**os.environ, "PYTHONPATH": str(HERE), "PYTHONDONTWRITEBYTECODE": ""}
+    environ = {**os.environ, "PYTHONPATH": str(HERE), **COMPILED_ONCE}
     session.log(f"half of the engine tests run beside the others, into {log}")
 
     def run_both(out: IO[str]) -> list[int]:

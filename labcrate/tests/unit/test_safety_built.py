@@ -230,7 +230,7 @@ def test_clean_asks_for_containers_that_the_labs_own_project_made(
     clone.env_file.write_text("COMPOSE_PROJECT_NAME=lab-test-1\n")
     for project in ("lab-test-1", "lab-gone-1"):
         double.calls.clear()
-        survey(Lot(clone=clone, project=project, model=parse_model({"name": project})))
+        survey(Lot(clone=clone, project=project, model=parse_model({"name": project})), ())
         asked = [argv for argv in double.called("docker", "ps") if "{{.ID}}" in str(argv)]
         assert asked
         made = f"label={labels.COMPOSE_PROJECT}={project}"

@@ -57,14 +57,14 @@ def engine(double: Double) -> Double:
 
 
 def kinds(lot: Lot, kind: str) -> list[Thing]:
-    return [thing for thing in survey(lot) if thing.kind == kind]
+    return [thing for thing in survey(lot, other_clones(lot.project)) if thing.kind == kind]
 
 
 def test_every_listing_is_by_this_clones_label(engine: Double, lot: Lot, elses: Lot) -> None:
     """By Compose's label too, for what the owner's services have; but only in his own lab."""
     for one, project in ((elses, "lab-y"), (lot, "lab-x")):
         engine.calls.clear()
-        assert survey(one) == []
+        assert survey(one, other_clones(one.project)) == []
         asked = [argv for argv in engine.calls if argv[1] != "buildx" and "{{.ID}}" in str(argv)]
         asked += [argv for argv in engine.calls if argv[1] == "volume" and "{{.Name}}" in str(argv)]
         assert {argv[1] for argv in asked} == {"ps", "network", "image", "volume"}
