@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from labcrate import output, process
-from labcrate.clean.survey import Kind, Thing, begun_file
+from labcrate.clean.survey import KEPT, Kind, Thing, begun_file
 from labcrate.clone.env_file import if_there_is_room
 from labcrate.clone.place import Clone
 
@@ -126,5 +126,5 @@ def _drop_state(state: Path) -> None:
     for path in state.iterdir():
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
-        elif path.name != "lock":
+        elif path.name not in KEPT:
             path.unlink(missing_ok=True)

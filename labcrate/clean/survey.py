@@ -12,6 +12,7 @@ from typing import Literal
 from labcrate import labels, process
 from labcrate.clean.records import Record, own_downloads, own_records, size_bytes
 from labcrate.clone.env_file import read_env
+from labcrate.clone.identity import PLACE
 from labcrate.clone.place import Clone
 from labcrate.engine.engine import Engine, refusal
 from labcrate.lab.built import remembered_images
@@ -218,11 +219,16 @@ def _of_cache(record: Record) -> Thing:
     return Thing(kind="cache", ref=record.id, name=record.what[:60], size=record.size)
 
 
+KEPT = ("lock", PLACE)
+"""What `clean` leaves in .labcrate. This very task holds the lock; .env keeps the lab's name, so
+a copy of the clone must still show as one."""
+
+
 def _state(lot: Lot) -> list[Thing]:
-    """What the tasks keep in .labcrate; without the lock, which this very task holds."""
+    """What the tasks keep in .labcrate."""
     state = lot.clone.state
     if not lot.mine or not state.is_dir():
         return []
-    files = [path for path in state.rglob("*") if path.is_file() and path.name != "lock"]
+    files = [path for path in state.rglob("*") if path.is_file() and path.name not in KEPT]
     size = sum(path.stat().st_size for path in files)
     return [Thing(kind="state", ref=str(state), name=".labcrate", size=size)] if files else []

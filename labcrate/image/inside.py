@@ -39,6 +39,9 @@ MADE = Path("/.dockerenv")
 SHELLS = ("sh", "bash", "dash", "zsh", "fish")
 
 
+UNHASHED = "  # its index gives no hash"
+"""What ends an entry of the lock whose index says nothing of its file; it is asked again later."""
+
 UNREADABLE = "unreadable: "
 """How a line on stderr starts that names a distribution whose files are broken."""
 
@@ -89,12 +92,17 @@ def uv(*arguments, cwd):
 def split(lock):
     """requirement -> its entry in a lock, hashes included."""
     found = re.findall(r"^[A-Za-z0-9](?:.*\\\n)*.*", lock, re.MULTILINE)
-    return {re.sub(r"\s*\\$", "", text.partition("\n")[0]): text for text in found}
+    return {re.sub(r"\s*\\$|\s+#.*", "", text.partition("\n")[0]): text for text in found}
 
 
 def is_exact(requirement, entry):
     """Whether a lock's entry says which file it is: what comes from an index needs a hash."""
     return "--hash=" in entry or " @ " in requirement
+
+
+def marked(requirement, entry):
+    """An entry as the lock keeps it: one that lost its hash is told from one that never had any."""
+    return entry if is_exact(requirement, entry) else entry + UNHASHED
 
 
 def resolve(docker, target):
@@ -118,7 +126,7 @@ def resolve(docker, target):
         quiet = ("--no-deps", "--no-header", "--no-annotate", "--generate-hashes", "--quiet")
         code, lock, said = uv("compile", *quiet, str(exact), cwd=docker)
         answer.update(ok=code == 0, said=said if code else answer["said"])
-        blocks.update(split(lock))
+        blocks.update({line: marked(line, text) for line, text in split(lock).items()})
         exact.unlink()
     if answer["ok"]:
         names = sorted(blocks, key=lambda line: re.split(r"[^\w.-]", line)[0].lower())

@@ -129,7 +129,10 @@ def held_ports(snapshot: Snapshot) -> Iterator[tuple[str, Port, str]]:
     for name, service in snapshot.model.services.items():
         for port in service.ports:
             holder = holder_of(port.number, snapshot.everyone)
-            if holder and holder.own and holder.project == snapshot.settings.project:
+            own = of_project(snapshot.everyone, snapshot.settings.project)
+            # One that ends again and again has its ports only now and then.
+            restarting = any(one.service == name and one.state == "restarting" for one in own)
+            if holder in own or (restarting and not holder):
                 continue
             if holder or not port_is_free(port.address or "0.0.0.0", port.number):  # noqa: S104
                 who = f"the container {holder.name}" if holder else process_on(port.number)

@@ -36,6 +36,9 @@ IMAGE = {
 }
 """What the image's Python answers to a marker, as far as locks ask."""
 
+UNHASHED = "# its index gives no hash"
+"""How image/inside.py ends an entry for whose file there is no hash anywhere."""
+
 MERGE = re.compile(r"<{7}|={7}|>{7}|\|{7}")
 """How the lines begin that git puts around the two sides of a conflict."""
 
@@ -54,8 +57,8 @@ class Pin:
 
     @property
     def has_hash(self) -> bool:
-        """Whether a hash says which file it is; each entry from an index has one."""
-        return "--hash=" in self.text
+        """Whether a hash says which file it is, as far as the index gave one."""
+        return "--hash=" in self.text or self.text.endswith(UNHASHED)
 
 
 def numbered_lines(text: str) -> Iterator[tuple[int, str]]:
@@ -118,7 +121,7 @@ def pins_of(lock: str, file: str = "the lock") -> dict[str, Pin]:
     if merging := next((line for line in lock.splitlines() if MERGE.match(line)), ""):
         raise _damaged(file, merging)
     for block in re.findall(r"^[A-Za-z0-9](?:.*\\\n)*.*", lock, re.MULTILINE):
-        first = re.sub(r"\s*\\$", "", block.splitlines()[0])
+        first = re.sub(r"\s*\\$|\s+#.*", "", block.splitlines()[0])
         try:
             parsed = Requirement(first)
         except InvalidRequirement:

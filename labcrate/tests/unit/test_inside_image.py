@@ -173,3 +173,23 @@ def test_a_lock_that_lost_a_hash_gets_it_again(
         "    --hash=sha256:aa",
         "mine @ file:///tmp/docker/local/mine.whl",
     ]
+
+
+def test_a_file_for_which_the_index_has_no_hash_is_marked_and_asked_for_again(
+    inside: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A directory of wheels is an index, too; and it may give one tomorrow."""
+    marked = "plain==1  # its index gives no hash"
+    answers = ["plain==1\n", "plain==1\n", "plain==1 \\\n    --hash=sha256:cc\n"]
+
+    def uv(verb: str, *rest: str, cwd: Path) -> tuple[int, str, str]:  # noqa: ARG001
+        return (0, "", " + plain==1\n") if verb == "install" else (0, answers.pop(0), "")
+
+    monkeypatch.setattr(inside, "uv", uv)
+    (tmp_path / "packages.lock").write_text("")
+    for wanted in (marked, marked, "plain==1 \\\n    --hash=sha256:cc"):
+        inside.resolve(tmp_path, tmp_path)
+        lock = json.loads((tmp_path / "answer.json").read_text())["lock"]
+        assert lock == f"{wanted}\n"
+        (tmp_path / "packages.lock").write_text(lock)
+    assert answers == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -97,6 +98,13 @@ def test_a_lock_that_lost_a_hash_is_named(tmp_path: Path, name: str) -> None:
     text = re.sub(rf"(?m)^({package}==[^ ]+)(?: \\\n +--hash=\S+)+", r"\1", path.read_text())
     path.write_text(f"{text}local @ file:///tmp/docker/local/x.whl\n")
     assert list(stale_locks(docker)) == [f"{name}.lock holds no hash for {package}"]
+
+
+def test_an_entry_whose_index_gives_no_hash_lost_none(inside: ModuleType) -> None:
+    """The image writes the mark that is read here."""
+    (pin,) = pins_of(inside.marked("plain==1", "plain==1")).values()
+    assert (pin.name, pin.version, pin.has_hash) == ("plain", "1", True)
+    assert not pins_of("plain==1  # mine")["plain"].has_hash
 
 
 def test_what_the_base_holds_satisfies_packages_in(tmp_path: Path) -> None:

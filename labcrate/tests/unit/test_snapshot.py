@@ -173,6 +173,16 @@ def test_a_container_on_a_port_is_named_unless_it_is_the_labs(
     assert told == [f"JUPYTER_PORT={port} is taken by the container {holder.name}"] * taken
 
 
+def test_a_port_of_a_container_that_comes_and_goes_is_the_labs(
+    settings: Settings, port: int
+) -> None:
+    """The engine holds it while it starts that container again, and lists no port."""
+    one = Container(id="1", project="lab-test-1", service="jupyter", own=True, state="restarting")
+    assert on_port(settings, port, one) == []
+    assert on_port(settings, port, replace(one, project="lab-other"))
+    assert on_port(settings, port, replace(one, service="tensorboard"))
+
+
 def test_an_owners_port_is_moved_in_compose() -> None:
     problem = taken_port("mlflow", 5000, "x")
     assert problem.text == "port 5000 of the service mlflow is taken by x"
