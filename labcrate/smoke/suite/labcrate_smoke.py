@@ -9,9 +9,12 @@ from __future__ import annotations
 import json
 import os
 import platform
+import socket
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,9 @@ Record = Callable[..., None]
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "gpu: proves something of torch.cuda; fails without a GPU")
     config.addinivalue_line("markers", "quick: the two seconds' worth that `invoke up` runs")
+    # pytest names a test's module by its path from here. A process that a test starts with the
+    # method `spawn` or `forkserver` imports it by that name.
+    sys.path.append(str(config.rootpath))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -113,6 +119,40 @@ def timed() -> Callable[[Callable[[], Any], int], float]:
         return sorted(taken)[len(taken) // 2]
 
     return measure
+
+
+@pytest.fixture
+def reduced() -> Callable[[str, int], None]:
+    """All-reduce over so many processes, one a device: reduced("nccl", 2), or "gloo" on the CPU."""
+    import torch
+
+    def start(backend: str, processes: int) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        torch.multiprocessing.spawn(_reduce, args=(backend, processes, port), nprocs=processes)
+
+    return start
+
+
+def _reduce(rank: int, backend: str, world: int, port: int) -> None:
+    """One process of the all-reduce: each gives its rank + 1, each must get the sum."""
+    import torch
+    import torch.distributed as dist
+
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    device = torch.device("cuda", rank) if backend == "nccl" else torch.device("cpu")
+    if backend == "nccl":
+        torch.cuda.set_device(device)
+    # A hang is a failure too, long before the ten minutes that are the default.
+    limit = timedelta(seconds=60)
+    dist.init_process_group(backend, rank=rank, world_size=world, timeout=limit)
+    try:
+        value = torch.full((1024,), float(rank + 1), device=device)
+        dist.all_reduce(value)
+        assert value.eq(world * (world + 1) / 2).all()
+    finally:
+        dist.destroy_process_group()
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

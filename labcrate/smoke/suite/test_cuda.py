@@ -10,10 +10,8 @@ from __future__ import annotations
 import ctypes
 import os
 import re
-import socket
 import warnings
 from collections.abc import Callable
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -237,31 +235,10 @@ def test_bandwidth(cuda: int, timed: Timed, figures: Record) -> None:
     figures(host_to_device_gbps=size / up / 1e9, device_copy_gbps=2 * size / within / 1e9)
 
 
-def reduce_on(rank: int, world: int, port: int) -> None:
-    """One process of the all-reduce: each gives its rank + 1, each must get the sum."""
-    import torch.distributed as dist
-
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    torch.cuda.set_device(rank)
-    # A hang is a failure too, long before the ten minutes that are the default.
-    limit = timedelta(seconds=60)
-    dist.init_process_group("nccl", rank=rank, world_size=world, timeout=limit)
-    try:
-        value = torch.full((1024,), float(rank + 1), device="cuda")
-        dist.all_reduce(value)
-        torch.cuda.synchronize()
-        assert value.eq(world * (world + 1) / 2).all()
-    finally:
-        dist.destroy_process_group()
-
-
-def test_nccl_reduces_over_every_device(cuda: int) -> None:
+def test_nccl_reduces_over_every_device(cuda: int, reduced: Callable[[str, int], None]) -> None:
     """One process a device. Of all MIG instances CUDA shows one to a process, so that is the count:
     NCCL does not join instances of one card."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    torch.multiprocessing.spawn(reduce_on, args=(cuda, port), nprocs=cuda)
+    reduced("nccl", cuda)
 
 
 def test_training_on_the_gpu_is_logged(cuda: int, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
@@ -184,3 +185,18 @@ def test_importing_torch_is_quick_enough(figures: Record) -> None:
     taken = time.perf_counter() - started
     figures(import_torch_s=taken)
     assert Path(torch.__cached__).exists()
+
+
+def test_two_processes_reduce_on_the_cpu(reduced: Callable[[str, int], None]) -> None:
+    """Distributed training works on one machine, and needs no network for it."""
+    reduced("gloo", 2)
+
+
+def square(number: int) -> int:
+    return number * number
+
+
+def test_a_spawned_process_finds_the_tests_own_functions() -> None:
+    """`spawn` is what CUDA needs of processes, and it imports the function's module anew."""
+    with torch.multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert pool.map(square, [3]) == [9]
