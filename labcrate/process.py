@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import IO
 
 from labcrate import output
 from labcrate.starter import (
@@ -62,6 +63,17 @@ def using(starter: Starter) -> Iterator[None]:
         yield
     finally:
         _now.starter = before
+
+
+@contextmanager
+def keeping(file: IO[str] | None) -> Iterator[None]:
+    """Processes that a task waits for keep this file open meanwhile, and so its lock."""
+    starter = _now.starter
+    if file is None or not isinstance(starter, RealStarter):
+        yield
+        return
+    with using(RealStarter(kept=(file.fileno(),))):
+        yield
 
 
 @contextmanager

@@ -91,8 +91,11 @@ class Starter(Protocol):
         ...
 
 
+@dataclass(frozen=True, kw_only=True)
 class RealStarter:
-    """Starts real processes."""
+    """Starts real processes. kept: files that a child which is waited for keeps open, too."""
+
+    kept: tuple[int, ...] = ()
 
     def run(
         self,
@@ -114,6 +117,7 @@ class RealStarter:
                 timeout=timeout_s,
                 cwd=cwd,
                 env={**environment.variables(), **extra_env},
+                pass_fds=self.kept,
                 check=False,
             )
         except (FileNotFoundError, PermissionError) as error:
@@ -134,7 +138,7 @@ class RealStarter:
         at_once: AtOnce,
     ) -> int:
         env = {**environment.variables(), **extra_env}
-        with subprocess.Popen(list(argv), cwd=cwd, env=env) as child:
+        with subprocess.Popen(list(argv), cwd=cwd, env=env, pass_fds=self.kept) as child:
             return _wait(child, at_once)
 
     def stream(
@@ -150,6 +154,7 @@ class RealStarter:
                 list(argv),
                 cwd=cwd,
                 env={**environment.variables(), **extra_env},
+                pass_fds=self.kept,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

@@ -1,18 +1,29 @@
-"""One changing task at a time in a clone."""
+"""One changing task at a time in a clone.
+
+The lock is flock's: the system gives it back however its holder ends. The processes that a holder
+waits for keep it too. So where a task is killed, the next one waits until the Compose that the
+killed one had started is done.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-import filelock
+from pathlib import Path
+from typing import IO
 
 from labcrate import output, process
 from labcrate.clone.env_file import if_there_is_room, writable
 from labcrate.clone.ownership import closed
 from labcrate.clone.place import Clone
 from labcrate.errors import Code, LabError
+
+QUIET_S = 0.3
+"""Seconds to wait without a word. A task that has just taken the lock leaves its name a moment
+later."""
 
 
 def refuse_read_only(clone: Clone) -> None:
@@ -34,22 +45,48 @@ def locked(clone: Clone, what: str) -> Iterator[None]:
         yield
         return
     refuse_read_only(clone)
-    lock = filelock.FileLock(clone.state / "lock")
     holder = clone.state / "holder"
+    lock: IO[str] | None = None
     # Without room for the lock itself, `down` and `clean` go on: they make room.
     with if_there_is_room():
         clone.state.mkdir(exist_ok=True)
-        try:
-            # Not 0: who took it this very moment has yet to leave its name.
-            lock.acquire(timeout=0.3)
-        except filelock.Timeout:
-            who = (holder.read_text() if holder.exists() else "") or "another task"
-            output.say(f"Waiting for {who} in this clone (Ctrl-C to give up).")
-            lock.acquire()
+        lock = _taken(clone.state / "lock", holder)
     try:
         with if_there_is_room():
             holder.write_text(f"`invoke {what}` (process {os.getpid()})")
-        yield
+        with process.keeping(lock):
+            yield
     finally:
         holder.unlink(missing_ok=True)
-        lock.release()
+        if lock:
+            # Not by closing alone: a process that runs on may have the file open, too.
+            fcntl.flock(lock, fcntl.LOCK_UN)
+            lock.close()
+
+
+def _taken(path: Path, holder: Path) -> IO[str]:
+    """The lock's file, open and locked. `clean` may remove it while others wait for it."""
+    while True:
+        lock = path.open("a")
+        try:
+            _wait_for(lock, holder)
+            if path.exists() and os.path.samestat(path.stat(), os.fstat(lock.fileno())):
+                return lock
+        except BaseException:
+            lock.close()
+            raise
+        lock.close()
+
+
+def _wait_for(lock: IO[str], holder: Path) -> None:
+    deadline = time.monotonic() + QUIET_S
+    while time.monotonic() < deadline:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(QUIET_S / 10)
+        else:
+            return
+    who = (holder.read_text() if holder.exists() else "") or "another task"
+    output.say(f"Waiting for {who} in this clone (Ctrl-C to give up).")
+    fcntl.flock(lock, fcntl.LOCK_EX)

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 import invoke
 
-NEEDED = ("dotenv", "filelock", "packaging", "rich")
+NEEDED = ("dotenv", "packaging", "rich")
 """What the tasks import; the system's own `invoke` knows none of it."""
 
 PYTHON, INVOKE = (3, 11), 3

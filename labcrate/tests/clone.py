@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from importlib.util import cache_from_source
 from pathlib import Path
 
 import pytest
@@ -129,7 +130,10 @@ def clean_environ() -> dict[str, str]:
 
 
 def copy_tree(target: Path) -> Path:
-    """The working tree as a clone would have it: tracked files and new ones, none ignored."""
+    """The working tree as a clone would have it: tracked files and new ones, none ignored.
+
+    And what Python has compiled of them: each of a hundred clones would do it again, in 1.5 s.
+    """
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
         cwd=ROOT,
@@ -141,4 +145,14 @@ def copy_tree(target: Path) -> Path:
         if source.exists():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, target / name)
+            copy_compiled(source, target / name)
     return target
+
+
+def copy_compiled(source: Path, target: Path) -> None:
+    """What Python has compiled of a source. It is valid, since the copy keeps the source's time."""
+    compiled = Path(cache_from_source(str(source)))
+    if source.suffix == ".py" and compiled.exists():
+        folder = target.parent / compiled.parent.name
+        folder.mkdir(exist_ok=True)
+        shutil.copy2(compiled, folder)

@@ -76,7 +76,8 @@ def everything(lab: Lab) -> dict[str, str]:
         listed = lab.docker(*kind, "--filter", label, "--format", "{{json .}}").stdout
         rows = [json.loads(line) for line in listed.splitlines()]
         # How long something has been there is told in words, which age; labels come in any order.
-        kept = [{k: v for k, v in r.items() if k not in ("RunningFor", "Status")} for r in rows]
+        aging = ("RunningFor", "Status", "CreatedSince")
+        kept = [{k: v for k, v in row.items() if k not in aging} for row in rows]
         ordered = [{k: sorted(str(v).split(",")) for k, v in row.items()} for row in kept]
         found[" ".join(kind)] = json.dumps(ordered, sort_keys=True)
     return found

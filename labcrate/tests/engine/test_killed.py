@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from clone import Lab, said
@@ -54,6 +57,27 @@ def test_a_killed_server_comes_back(
     assert (up_lab.root / "notebooks" / "kept.txt").read_text() == "mine"
     assert client(up_lab).call("/api/status")
     happened(f"{service}: healthy again after {seconds:.0f} s by itself; `status` and `up` say so")
+
+
+def compose_down_of(task: subprocess.Popen[str]) -> bool:
+    """Whether the task has started the Compose that takes the containers away."""
+    children = Path(f"/proc/{task.pid}/task/{task.pid}/children").read_text().split()
+    words = [Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0") for child in children]
+    return any(b"down" in argv for argv in words)
+
+
+@pytest.mark.fault("`down` killed (kill -9) while it removes containers, and `up` at once")
+def test_a_killed_down_does_not_disturb_the_next_up(up_lab: Lab, happened: Happened) -> None:
+    before = up_lab.container()
+    with up_lab.start("down", "--force") as task:
+        while task.poll() is None and not compose_down_of(task):
+            time.sleep(0.01)
+        task.kill()
+    up = up_lab.invoke("up", check=False)
+    assert (task.returncode, up.returncode) == (-signal.SIGKILL, 0), said(up)
+    assert up_lab.container() != before, "the Compose that was left came to its end"
+    wait_healthy(up_lab)
+    happened("`up` waits for the Compose that `down` had started, and starts the lab anew")
 
 
 @pytest.fixture

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import fcntl
+import os
+import signal
+import subprocess
+import sys
 import threading
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from clone import ROOT
 
 from labcrate import process
 from labcrate.clone.lock import locked, refuse_read_only
@@ -46,3 +53,52 @@ def test_a_clone_that_cannot_be_written_to_is_refused(clone: Clone) -> None:
     with pytest.raises(LabError, match="read-only") as caught:
         refuse_read_only(replace(clone, root=Path("/proc")))
     assert caught.value.code is Code.FOLDER
+
+
+HOLDS = """
+import sys
+from pathlib import Path
+from labcrate import process
+from labcrate.clone.lock import locked
+from labcrate.clone.place import Clone
+
+root = Path(sys.argv[1])
+with locked(Clone(root=root, here=root), "down"):
+    process.ask(("sh", "-c", "echo $$ > started; exec sleep 30"), cwd=root)
+"""
+
+
+def is_locked(clone: Clone) -> bool:
+    with (clone.state / "lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def wait_until(happens: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not happens():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_what_a_killed_task_had_started_keeps_the_lock(clone: Clone) -> None:
+    """`docker compose down` runs on after `kill -9` of `invoke down`: `up` must wait for it."""
+    started = clone.root / "started"
+    command = [sys.executable, "-c", HOLDS, str(clone.root)]
+    with subprocess.Popen(command, cwd=ROOT) as task:
+        wait_until(lambda: started.exists() and started.read_text() != "")
+        task.kill()
+    assert is_locked(clone)
+    os.kill(int(started.read_text()), signal.SIGKILL)
+    wait_until(lambda: not is_locked(clone))
+
+
+def test_a_lock_that_clean_removed_is_taken_anew(clone: Clone) -> None:
+    with locked(clone, "clean"):
+        (clone.state / "lock").unlink()
+        with locked(clone, "up"):
+            assert is_locked(clone)
+    assert not is_locked(clone)
