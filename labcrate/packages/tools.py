@@ -30,6 +30,9 @@ from labcrate.packages.transaction import replace_file
 HOST_PYTHON = "3.11"
 """The oldest Python that the tools run on."""
 
+EXCLUDES = Path(__file__).parents[1] / "image" / "base.excludes"
+"""What the base does without; the file says why."""
+
 COMPILE_S = 300.0
 """Seconds for one lock: the base's reads the metadata of some hundred packages."""
 
@@ -54,7 +57,8 @@ def compile_lock(folder: Path, name: str) -> None:
     source = (folder / f"{name}.in").read_text(encoding="utf-8")
     parsed_lines(source, f"docker/{name}.in")
     below = [part for lower in BELOW[name] for part in ("-c", f"{lower}.lock")]
-    lock = _compile(f"{name}.in", PYTHON, [*below, f"{name}.in"], folder, None)
+    excludes = ("--excludes", str(EXCLUDES)) if name == "base" else ()
+    lock = _compile(f"{name}.in", PYTHON, [*excludes, *below, f"{name}.in"], folder, None)
     text = lock_header(f"{name}.in", source) + lock
     (folder / f"{name}.lock").write_text(text, encoding="utf-8")
 

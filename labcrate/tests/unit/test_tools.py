@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from clone import ROOT
 from double import Double
 from package_lab import Engine, fill_docker, snapshot_of, texts_of
 
@@ -10,9 +11,10 @@ from labcrate import process
 from labcrate.clone.place import Clone
 from labcrate.clone.settings import Settings
 from labcrate.errors import Code, LabError
-from labcrate.packages.locks import stale_locks
+from labcrate.packages.locks import parsed_lines, pins_of, stale_locks
 from labcrate.packages.phases import Changed, Phases
 from labcrate.packages.tools import (
+    EXCLUDES,
     compile_lock,
     refresh_locks,
     refresh_tools,
@@ -56,10 +58,16 @@ def test_refresh_of_everything_compiles_the_base_first(settings: Settings, doubl
     assert list(phases.seconds) == ["compile", "resolve", "build", "keep"]
     assert texts_of(settings.clone)["base.lock"].endswith("numpy==3.0\n")
     assert "numpy==3.0" in engine.files[0]["base.lock"]
-    assert double.called("compile", "-c", "torch.lock", "base.in")
+    assert double.called("compile", "--excludes", str(EXCLUDES), "-c", "torch.lock", "base.in")
     # The locks made up here have no hashes.
     found = stale_locks(settings.clone.docker)
     assert [problem for problem in found if "holds no hash" not in problem] == []
+
+
+def test_the_base_holds_nothing_that_it_leaves_out() -> None:
+    excluded = {line for line, _ in parsed_lines(EXCLUDES.read_text(), EXCLUDES.name)}
+    assert excluded
+    assert not excluded & set(pins_of((ROOT / "docker" / "base.lock").read_text()))
 
 
 def test_a_dry_run_names_the_locks_and_asks_nothing(
