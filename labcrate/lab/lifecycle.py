@@ -19,6 +19,12 @@ ANEW = "invoke down --force, then: invoke up"
 RECOVERY_S = 20.0
 """Seconds: the health check's interval is 10, and its answer takes 5 at most."""
 
+STOPPED = re.compile(r"exited \((0|143)\)")
+"""Compose's words for a container that was told to end while Compose waited for it.
+
+A `down` that was killed leaves such a stop behind, and the engine carries it out.
+"""
+
 
 def start_services(lab: Lab, *only: str) -> process.Result:
     """Start what is not running and wait until all is healthy; Compose's lines are folded.
@@ -27,6 +33,9 @@ def start_services(lab: Lab, *only: str) -> process.Result:
     """
     wait = ("--wait", "--wait-timeout", str(WAIT_S))
     command = lab.compose("up", "--detach", *wait, "--no-build", *only)
+    done = process.stream(command, line=lambda _: None, cwd=lab.clone.root)
+    if done.ok or not STOPPED.search(done.text):
+        return done
     return process.stream(command, line=lambda _: None, cwd=lab.clone.root)
 
 

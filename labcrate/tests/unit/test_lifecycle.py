@@ -51,6 +51,17 @@ def test_starting_waits_and_shows_none_of_composes_lines(
     assert "Started" not in told
 
 
+@pytest.mark.parametrize(("code", "times"), [(0, 2), (143, 2), (1, 1), (137, 1)])
+def test_what_an_older_stop_ended_is_started_once_more(
+    settings: Settings, double: Double, code: int, times: int
+) -> None:
+    """A `down` that was killed leaves a stop behind; one that ends by itself is a failure."""
+    said = f"container lab-test-1-jupyter-1 exited ({code})\n"
+    double.expect("docker", "compose", "up", stdout=said, returncode=1)
+    assert not start_services(Lab(settings=settings)).ok
+    assert len(double.calls) == times
+
+
 def test_a_lab_that_does_not_stop_is_an_error(settings: Settings, double: Double) -> None:
     double.expect("docker", "compose", "down", "--remove-orphans")
     stop_services(Lab(settings=settings))
