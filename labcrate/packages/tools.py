@@ -19,6 +19,7 @@ from labcrate.packages.locks import (
     Pin,
     changed_pins,
     lock_header,
+    locked_here,
     parsed_lines,
     pins_of,
     unmet_requirements,
@@ -36,14 +37,14 @@ COMPILE_S = 300.0
 
 def refresh_locks(snapshot: Snapshot, everything: bool, phases: Phases) -> Changed:
     """Newer versions of what the user added; with everything, of the base's locks first."""
-    names = [name for name in BELOW if name != "packages"]
+    names = [name for name in locked_here(snapshot.lab.clone.docker) if name != "packages"]
     if process.is_dry():
         for name in [*(names if everything else ()), "packages"]:
             output.say(f"docker/{name}.lock would be made anew from docker/{name}.in")
         return Changed()
     with candidate_folder(snapshot.lab) as candidate:
         if everything:
-            with phases("compile", "the locks of the base and of TensorBoard"):
+            with phases("compile", "the locks of the base and of the other images"):
                 for name in names:
                     compile_lock(candidate, name)
         return carry_through(snapshot, candidate, Options(live=False, upgrade=True), phases)

@@ -48,9 +48,11 @@ def test_refresh_moves_what_was_added(settings: Settings, double: Double) -> Non
 def test_refresh_of_everything_compiles_the_base_first(settings: Settings, double: Double) -> None:
     fill_docker(settings.clone)
     engine = Engine(settings.clone, double, lock="matplotlib==3.2\ntqdm==4.0\n")
-    for name in ("uv", "torch", "tensorboard", "base"):
-        made = {"base": "numpy==3.0\n", "torch": "torch==2.14.0\n"}.get(name, f"{name}==9\n")
-        double.expect("-m", "uv", "pip", "compile", f"{name}.in", stdout=made)
+    for name in ("uv", "torch", "tensorboard", "search", "base"):
+        made = {"base": "numpy==3.0\n", "torch": "torch==2.14.0\n", "search": "onnxruntime==9\n"}
+        double.expect(
+            "-m", "uv", "pip", "compile", f"{name}.in", stdout=made.get(name, f"{name}==9\n")
+        )
     phases = Phases()
     refresh_locks(snapshot_of(settings), everything=True, phases=phases)
     assert list(phases.seconds) == ["compile", "resolve", "build", "keep"]
