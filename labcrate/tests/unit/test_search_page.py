@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import runpy
 import sys
 import types
@@ -11,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from search_model import write_model
 from starlette.testclient import TestClient
 
 from labcrate.lab import search
@@ -200,17 +199,6 @@ def test_both_guards_know_the_same_names(page: Part, monkeypatch: pytest.MonkeyP
 
 
 # The model
-
-
-def write_model(folder: Path, **changes: Any) -> Path:
-    """A folder of the right form; what the files hold is nobody's business here."""
-    folder.mkdir(exist_ok=True)
-    for name in search.FILES:
-        (folder / name).write_text(name)
-    digests = {name: hashlib.sha256(name.encode()).hexdigest() for name in search.FILES}
-    meta = {"format": 1, "dimensions": 4, "max_tokens": 8, "sha256": digests, **changes}
-    (folder / "meta.json").write_text(json.dumps(meta))
-    return folder
 
 
 def test_a_whole_model_is_taken(index: Part, tmp_path: Path) -> None:

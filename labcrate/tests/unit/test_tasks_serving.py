@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from search_model import write_model
 from task_lab import TaskLab, context, failed
-from test_search_page import write_model
 
 from labcrate.clone.chosen_ports import remember_ports
 from labcrate.clone.env_file import read_env
