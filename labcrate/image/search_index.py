@@ -74,9 +74,11 @@ class Index:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = min(THREADS, len(os.sched_getaffinity(0)))
         options.log_severity_level = 3
-        self.session = onnxruntime.InferenceSession(
-            str(folder / ENCODER), options, providers=["CPUExecutionProvider"]
-        )
+        whole, on = str(folder / ENCODER), ["CPUExecutionProvider"]
+        try:
+            self.session = onnxruntime.InferenceSession(whole, options, providers=on)
+        except Exception as error:  # onnxruntime has a dozen kinds
+            raise Refused(f"{ENCODER} cannot be loaded: {str(error).splitlines()[0]}") from None
         if OUTPUT not in {one.name for one in self.session.get_outputs()}:
             raise Refused(f"{ENCODER} has no output named {OUTPUT}")
         # One text at a time has all threads; requests that come at once wait in turn.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import runpy
 import sys
 import types
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from clone import ROOT
 from search_model import write_model
 from starlette.testclient import TestClient
 
@@ -274,3 +276,12 @@ def test_the_task_and_the_page_know_the_same_folder(index: Part) -> None:
         search.META,
         search.FILES,
     )
+
+
+def test_the_notebook_writes_what_the_page_reads(index: Part) -> None:
+    cells = json.loads((ROOT / search.NOTEBOOK).read_text(encoding="utf-8"))["cells"]
+    text = "".join("".join(cell["source"]) for cell in cells)
+    names = ", ".join(f'"{name}"' for name in search.FILES)
+    assert f"files = ({names})" in text
+    assert f'"format": {search.FORMAT},' in text
+    assert f'output_names=["{index["OUTPUT"]}"]' in text
