@@ -11,7 +11,6 @@ import os
 import threading
 
 import numpy as np
-import onnxruntime
 from tokenizers import Tokenizer
 
 FORMAT = 1
@@ -71,6 +70,10 @@ class Index:
         self.tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
         self.tokenizer.no_padding()
         self.tokenizer.enable_truncation(meta["max_tokens"])
+        # From 1.29 on onnxruntime reports its use to Microsoft, unless this is set as it is imported.
+        os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+        import onnxruntime
+
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = min(THREADS, len(os.sched_getaffinity(0)))
         options.log_severity_level = 3

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 from labcrate import output, process
 from labcrate.clone.place import Clone
@@ -31,6 +33,10 @@ from labcrate.packages.transaction import replace_file
 HOST_PYTHON = "3.11"
 """The oldest Python that the tools run on."""
 
+EXCLUDED = {"search": ("huggingface-hub",)}
+"""What a lock leaves out though a package asks for it: tokenizers imports the hub's client for
+downloads alone, and it brings 30 MB."""
+
 COMPILE_S = 300.0
 """Seconds for one lock: the base's reads the metadata of some hundred packages."""
 
@@ -50,12 +56,25 @@ def refresh_locks(snapshot: Snapshot, everything: bool, phases: Phases) -> Chang
         return carry_through(snapshot, candidate, Options(live=False, upgrade=True), phases)
 
 
+@contextmanager
+def excluded_packages(name: str) -> Iterator[tuple[str, ...]]:
+    """uv's option for what a lock leaves out, which takes a file."""
+    if name not in EXCLUDED:
+        yield ()
+        return
+    with NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as file:
+        file.write("\n".join(EXCLUDED[name]) + "\n")
+        file.flush()
+        yield ("--excludes", file.name)
+
+
 def compile_lock(folder: Path, name: str) -> None:
     """One lock of the base, for every platform that the base's Python runs on."""
     source = (folder / f"{name}.in").read_text(encoding="utf-8")
     parsed_lines(source, f"docker/{name}.in")
     below = [part for lower in BELOW[name] for part in ("-c", f"{lower}.lock")]
-    lock = _compile(f"{name}.in", PYTHON, [*below, f"{name}.in"], folder, None)
+    with excluded_packages(name) as left_out:
+        lock = _compile(f"{name}.in", PYTHON, [*below, *left_out, f"{name}.in"], folder, None)
     text = lock_header(f"{name}.in", source) + lock
     (folder / f"{name}.lock").write_text(text, encoding="utf-8")
 

@@ -285,3 +285,14 @@ def test_the_notebook_writes_what_the_page_reads(index: Part) -> None:
     assert f"files = ({names})" in text
     assert f'"format": {search.FORMAT},' in text
     assert f'output_names=["{index["OUTPUT"]}"]' in text
+
+
+def test_onnxruntime_reports_to_nobody() -> None:
+    """It does so by default, and reads the variable as it is imported."""
+    notebook = json.loads((ROOT / search.NOTEBOOK).read_text(encoding="utf-8"))
+    text = "".join("".join(cell["source"]) for cell in notebook["cells"])
+    for source in (text, (PARTS / "search_index.py").read_text(encoding="utf-8")):
+        off = source.index('os.environ["ORT_DISABLE_TELEMETRY"] = "1"')
+        assert off < source.index("import onnxruntime")
+    stage = (ROOT / "docker" / "Dockerfile").read_text(encoding="utf-8")
+    assert "ORT_DISABLE_TELEMETRY=1\n" in stage.partition("AS search\n")[2].partition("\nFROM")[0]

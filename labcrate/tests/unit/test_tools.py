@@ -59,6 +59,9 @@ def test_refresh_of_everything_compiles_the_base_first(settings: Settings, doubl
     assert texts_of(settings.clone)["base.lock"].endswith("numpy==3.0\n")
     assert "numpy==3.0" in engine.files[0]["base.lock"]
     assert double.called("compile", "-c", "torch.lock", "base.in")
+    # tokenizers would bring the client of a model hub, and that a dozen packages.
+    assert double.called("compile", "--excludes", "search.in")
+    assert len(double.called("compile", "--excludes")) == 1
     # The locks made up here have no hashes.
     found = stale_locks(settings.clone.docker)
     assert [problem for problem in found if "holds no hash" not in problem] == []
