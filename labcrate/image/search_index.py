@@ -70,7 +70,7 @@ class Index:
         self.tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
         self.tokenizer.no_padding()
         self.tokenizer.enable_truncation(meta["max_tokens"])
-        # From 1.29 on onnxruntime reports its use to Microsoft, unless this is set as it is imported.
+        # From 1.29 on onnxruntime reports its use to Microsoft, unless this is set before.
         os.environ["ORT_DISABLE_TELEMETRY"] = "1"
         import onnxruntime
 
