@@ -77,6 +77,8 @@ class Index:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = min(THREADS, len(os.sched_getaffinity(0)))
         options.log_severity_level = 3
+        # Threads that wait for work by spinning take the cores from a training beside them.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         whole, on = str(folder / ENCODER), ["CPUExecutionProvider"]
         try:
             self.session = onnxruntime.InferenceSession(whole, options, providers=on)
