@@ -32,6 +32,7 @@ class Code(IntEnum):
     BUILD = 30, "the build failed"
     UNHEALTHY = 31, "a service did not become healthy, or would not stop"
     NOT_UP = 32, "the lab is not up, or its images are not up to date"
+    NO_MODEL = 33, "there is no model to serve, or its files are not what its meta.json says"
     BUSY = 34, "kernels, programs or runs are at work, and would be lost"
     GPU_NOT_OFFERED = 40, "the engine offers no such GPU"
     GPU_PROOF = 41, "the GPU is there and does not work"

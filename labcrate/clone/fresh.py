@@ -23,10 +23,11 @@ from labcrate.clone.named_folders import make_named_folders
 from labcrate.clone.pip_settings import read_package_settings
 from labcrate.clone.place import Clone
 from labcrate.clone.ports import free_port
+from labcrate.clone.rules import REQUIRED
 from labcrate.clone.settings import Settings
 from labcrate.errors import Code, LabError
 
-ARTICLE_PORTS = {"JUPYTER_PORT": 8888, "TENSORBOARD_PORT": 6006}
+ARTICLE_PORTS = {"JUPYTER_PORT": 8888, "TENSORBOARD_PORT": 6006, "SEARCH_PORT": 8000}
 """The first choice for each port: the services' own defaults."""
 
 
@@ -83,7 +84,8 @@ def blanks(values: Mapping[str, str], clone: Clone) -> dict[str, str]:
     filled = {name: make() for name, make in fresh.items() if not values.get(name)}
     taken = {int(values[n]) for n in ARTICLE_PORTS if values.get(n, "").isdigit()}
     for name, first in ARTICLE_PORTS.items():
-        if not values.get(name):
+        # A .env from before the search page is right without its port.
+        if not values.get(name) and (name in values or name in REQUIRED):
             filled[name] = str(free_port(first, taken))
             taken.add(int(filled[name]))
     return {name: value for name, value in filled.items() if value}

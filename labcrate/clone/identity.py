@@ -15,12 +15,11 @@ from labcrate.clone.chosen_ports import remember_ports
 from labcrate.clone.env_file import fill, if_there_is_room, read_env, read_text, write_private
 from labcrate.clone.place import Clone
 from labcrate.clone.ports import free_port
+from labcrate.clone.rules import PORTS
 from labcrate.errors import Code, LabError
 
 PLACE = "place"
 NAME = "COMPOSE_PROJECT_NAME"
-
-PORTS = ("JUPYTER_PORT", "TENSORBOARD_PORT")
 
 OF_THE_ORIGINAL = (
     "gpu.json",

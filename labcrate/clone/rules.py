@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
+import itertools
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -49,11 +50,13 @@ OPTIONAL = {
     "TZ": "",
     "HOST_WHEELS": "",
     "COMPOSE_FILE": "compose/compose.yaml",
+    "SEARCH_PORT": "",
 }
 REQUIRED = (
     *("COMPOSE_PROJECT_NAME", "JUPYTER_PORT", "JUPYTER_TOKEN", "TENSORBOARD_PORT"),
     *("LAB_UID", "LAB_GID"),
 )
+PORTS = ("JUPYTER_PORT", "TENSORBOARD_PORT", "SEARCH_PORT")
 KNOWN = (*REQUIRED, *OPTIONAL)
 
 BACKENDS = ("auto", "pypi", "cpu", "cu126", "cu130", "cu132")
@@ -105,19 +108,16 @@ def _missing(values: Mapping[str, str]) -> Iterator[Problem]:
 
 
 def _ports(values: Mapping[str, str]) -> Iterator[Problem]:
-    names = ("JUPYTER_PORT", "TENSORBOARD_PORT")
-    for name in names:
+    for name in PORTS:
         value = values.get(name, "")
         if value and not (re.fullmatch(r"[0-9]{1,5}", value) and 1 <= int(value) <= LAST_PORT):
             yield Problem(
                 text=f"{name}={value} is not a port", fix=f"set {name} to a number in 1024-65535"
             )
-    first, second = (values.get(name, "") for name in names)
-    if first and first == second:
-        yield Problem(
-            text=f"JUPYTER_PORT and TENSORBOARD_PORT are both {first}",
-            fix="give TENSORBOARD_PORT another number",
-        )
+    for first, second in itertools.combinations(PORTS, 2):
+        if values.get(first) and values[first] == values.get(second):
+            problem = f"{first} and {second} are both {values[first]}"
+            yield Problem(text=problem, fix=f"give {second} another number")
 
 
 def _token(values: Mapping[str, str]) -> Iterator[Problem]:

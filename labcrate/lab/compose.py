@@ -17,6 +17,9 @@ from labcrate.process import NO_VARIABLES
 JUPYTER = "jupyter"
 """The service that people work in; `run`, add-package and the GPU are about this one."""
 
+SEARCH = "search"
+"""The service of the search page, and the profile of Compose that it is in: off until `serve`."""
+
 GPU_FILE = re.compile(r"(\./)?compose/gpu-[a-z]+\.yaml|(\./)?\.labcrate/gpu\.yaml")
 """The overlays that the tasks choose from."""
 
@@ -29,10 +32,14 @@ WAIT_S = 180
 
 @dataclass(frozen=True, kw_only=True)
 class Lab:
-    """One lab as Compose is asked for it: its settings and what the tasks decided."""
+    """One lab as Compose is asked for it: its settings and what the tasks decided.
+
+    profiles: services that are off by default and are meant, too.
+    """
 
     settings: Settings
     overlays: tuple[str, ...] = ()
+    profiles: tuple[str, ...] = ()
     torch_backend: str = "pypi"
 
     @property
@@ -61,7 +68,13 @@ class Lab:
         # first file.
         plain = self.settings.compose_file_set and names == self.settings.compose_files
         base = () if plain and not self._redirected() else ("--env-file", ".env", *files)
-        return ("docker", "compose", *self._named(), *base, *arguments)
+        return ("docker", "compose", *self._named(), *base, *self._profiled(), *arguments)
+
+    def _profiled(self) -> tuple[str, ...]:
+        """The flags for profiles. Compose then ignores COMPOSE_PROFILES, so its names go along."""
+        own = environment.variable("COMPOSE_PROFILES").split(",") if self.profiles else ()
+        names = dict.fromkeys((*self.profiles, *filter(None, own)))
+        return tuple(part for name in names for part in ("--profile", name))
 
     def _redirected(self) -> bool:
         """Whether the environment makes plain Compose read other files than the lab's."""

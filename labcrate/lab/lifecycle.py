@@ -75,6 +75,13 @@ def restart_services(lab: Lab, names: Sequence[str]) -> None:
     _compose(lab, "restart", *names, problem=problem, fix=ANEW)
 
 
+def remove_services(lab: Lab, *names: str) -> None:
+    """Stop and remove the containers of some services, and leave the others alone."""
+    again = "run `invoke down`; `invoke status` shows what is left"
+    what = f"{' and '.join(names)} could not be stopped"
+    _compose(lab, "rm", "--force", "--stop", *names, problem=what, fix=again)
+
+
 def stop_services(lab: Lab) -> None:
     """Stop and remove the lab's containers and its network."""
     again = "run `invoke down` again; `invoke status` shows what is left"

@@ -7,18 +7,26 @@ from labcrate.clone.chosen_ports import choose_ports, is_chosen
 from labcrate.clone.ports import free_port
 from labcrate.clone.settings import load, raise_problems
 from labcrate.lab.compose import Port
-from labcrate.lab.snapshot import VARIABLES, Snapshot, held_ports, take_snapshot, taken_ports
+from labcrate.lab.snapshot import (
+    VARIABLES,
+    Snapshot,
+    held_ports,
+    take_snapshot,
+    taken_port,
+    taken_ports,
+)
 
 
-def settle_ports(snapshot: Snapshot) -> Snapshot:
+def settle_ports(snapshot: Snapshot, *services: str) -> Snapshot:
     """The lab with ports that are free: its own, or others in place of those that `setup` chose.
 
-    LabError: one that somebody set is taken. Then .env stays as it is.
+    services: whose ports are meant; default: all. LabError: one that somebody set is taken. Then
+    .env stays as it is.
     """
     clone = snapshot.lab.clone
-    held = list(held_ports(snapshot))
+    held = [one for one in held_ports(snapshot) if not services or one[0] in services]
     if not all(is_movable(snapshot, service, port) for service, port, _ in held):
-        raise_problems(list(taken_ports(snapshot)))
+        raise_problems([taken_port(name, port.number, who) for name, port, who in held])
     if not held:
         return snapshot
     taken = {port.number for one in snapshot.model.services.values() for port in one.ports}
@@ -32,8 +40,9 @@ def settle_ports(snapshot: Snapshot) -> Snapshot:
     if process.is_dry():
         return snapshot
     choose_ports(clone, chosen)
-    again = take_snapshot(load(clone))
-    raise_problems(list(taken_ports(again)))
+    again = take_snapshot(load(clone), snapshot.lab.profiles)
+    if not services:
+        raise_problems(list(taken_ports(again)))
     return again
 
 

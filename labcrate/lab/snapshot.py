@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -11,7 +11,7 @@ from labcrate.clone.rules import Problem
 from labcrate.clone.settings import Settings
 from labcrate.engine.engine import find_engine, refusal, require_engine
 from labcrate.errors import Code, LabError
-from labcrate.lab.compose import JUPYTER, Lab, Model, Port, resolve_model
+from labcrate.lab.compose import JUPYTER, SEARCH, Lab, Model, Port, resolve_model
 from labcrate.lab.containers import (
     Container,
     Unanswered,
@@ -22,7 +22,7 @@ from labcrate.lab.containers import (
 )
 from labcrate.lab.images import Image, read_images, stale_services
 
-VARIABLES = {JUPYTER: "JUPYTER_PORT", "tensorboard": "TENSORBOARD_PORT"}
+VARIABLES = {JUPYTER: "JUPYTER_PORT", "tensorboard": "TENSORBOARD_PORT", SEARCH: "SEARCH_PORT"}
 """The variable of .env that moves each of the template's own ports."""
 
 
@@ -88,9 +88,12 @@ class Snapshot:
         return stale_services(lab or self.lab, self.model, self.images)
 
 
-def take_snapshot(settings: Settings) -> Snapshot:
-    """Read the lab: the model and the containers at the same time, then what they name."""
-    bare = Lab(settings=settings)
+def take_snapshot(settings: Settings, profiles: tuple[str, ...] = ()) -> Snapshot:
+    """Read the lab: the model and the containers at the same time, then what they name.
+
+    The search page is in it where it has a container, or with its profile.
+    """
+    bare = Lab(settings=settings, profiles=profiles)
     with ThreadPoolExecutor() as pool:
         listing = pool.submit(list_containers)
         try:
@@ -99,10 +102,14 @@ def take_snapshot(settings: Settings) -> Snapshot:
             # Without docker or Compose, the configuration is not what is wrong.
             require_engine(find_engine())
             raise
-        images = pool.submit(read_images, model)
         try:
             everyone = listing.result()
-            own = inspect_containers(of_project(everyone, settings.project))
+            listed = of_project(everyone, settings.project)
+            if SEARCH not in model.services and profiles_of(listed):
+                bare = replace(bare, profiles=profiles_of(listed))
+                model = resolve_model(bare)
+            images = pool.submit(read_images, model)
+            own = inspect_containers(listed)
             found = images.result()
         except Unanswered as error:
             raise refusal(str(error)) from None
@@ -116,6 +123,11 @@ def take_snapshot(settings: Settings) -> Snapshot:
         images=found,
         everyone=everyone,
     )
+
+
+def profiles_of(own: Sequence[Container]) -> tuple[str, ...]:
+    """The profiles that a lab's containers are of: what was started is part of the lab."""
+    return (SEARCH,) if any(one.service == SEARCH for one in own) else ()
 
 
 def taken_ports(snapshot: Snapshot) -> Iterator[Problem]:
@@ -132,7 +144,9 @@ def held_ports(snapshot: Snapshot) -> Iterator[tuple[str, Port, str]]:
             own = of_project(snapshot.everyone, snapshot.settings.project)
             # One that ends again and again has its ports only now and then.
             restarting = any(one.service == name and one.state == "restarting" for one in own)
-            if holder in own or (restarting and not holder):
+            # Another service of this lab may have it, where one of them has a default.
+            theirs = holder is not None and holder in own and holder.service == name
+            if theirs or (restarting and not holder):
                 continue
             if holder or not port_is_free(port.address or "0.0.0.0", port.number):  # noqa: S104
                 who = f"the container {holder.name}" if holder else process_on(port.number)

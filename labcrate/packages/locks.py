@@ -19,6 +19,7 @@ BELOW = {
     "uv": (),
     "torch": (),
     "tensorboard": (),
+    "search": (),
     "base": ("torch",),
     "packages": ("base", "torch"),
 }
@@ -167,22 +168,27 @@ def changed_pins(
     return tuple(row for row in rows if row[1] != row[2])
 
 
+def locked_here(folder: Path) -> tuple[str, ...]:
+    """The locks of a docker/. A lab that is older than the search page has no `search.in`."""
+    return tuple(name for name in BELOW if (folder / f"{name}.in").exists() or name != "search")
+
+
 def stale_locks(folder: Path) -> Iterator[str]:
     """What is wrong between the requirement files and the locks of docker/, one line each.
 
     A file that cannot be read as requirements is a LabError.
     """
-    held = {name: read_pins(folder / f"{name}.lock") for name in BELOW}
-    for name, below in BELOW.items():
+    held = {name: read_pins(folder / f"{name}.lock") for name in locked_here(folder)}
+    for name, pins in held.items():
         source = (folder / f"{name}.in").read_text(encoding="utf-8")
         parsed = parsed_lines(source, f"docker/{name}.in")
         lock = (folder / f"{name}.lock").read_text(encoding="utf-8")
         if made_from(lock) != requirements_digest(source):
             yield f"{name}.lock was made from another {name}.in"
-        bare = sorted(pin.name for pin in held[name].values() if pin.version and not pin.has_hash)
+        bare = sorted(pin.name for pin in pins.values() if pin.version and not pin.has_hash)
         if bare:
             yield f"{name}.lock holds no hash for {', '.join(bare)}"
-        known = {key: pin for layer in (*below, name) for key, pin in held[layer].items()}
+        known = {key: pin for layer in (*BELOW[name], name) for key, pin in held[layer].items()}
         yield from (f"{name}.lock: {problem}" for problem in unmet_requirements(parsed, known))
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 from labcrate import output, process
 from labcrate.clone.place import Clone
@@ -19,6 +21,7 @@ from labcrate.packages.locks import (
     Pin,
     changed_pins,
     lock_header,
+    locked_here,
     parsed_lines,
     pins_of,
     unmet_requirements,
@@ -30,8 +33,13 @@ from labcrate.packages.transaction import replace_file
 HOST_PYTHON = "3.11"
 """The oldest Python that the tools run on."""
 
-EXCLUDES = Path(__file__).parents[1] / "image" / "base.excludes"
-"""What the base does without; the file says why."""
+EXCLUDED = {"base": ("rfc3987-syntax",), "search": ("huggingface-hub",)}
+"""What a lock leaves out though a package asks for it.
+
+rfc3987-syntax: jsonschema knows the format `iri` through it alone, and its import builds a grammar,
+which took a third of the processor time of each start of JupyterLab. huggingface-hub: tokenizers
+imports it for downloads alone, and it brings 30 MB.
+"""
 
 COMPILE_S = 300.0
 """Seconds for one lock: the base's reads the metadata of some hundred packages."""
@@ -39,17 +47,29 @@ COMPILE_S = 300.0
 
 def refresh_locks(snapshot: Snapshot, everything: bool, phases: Phases) -> Changed:
     """Newer versions of what the user added; with everything, of the base's locks first."""
-    names = [name for name in BELOW if name != "packages"]
+    names = [name for name in locked_here(snapshot.lab.clone.docker) if name != "packages"]
     if process.is_dry():
         for name in [*(names if everything else ()), "packages"]:
             output.say(f"docker/{name}.lock would be made anew from docker/{name}.in")
         return Changed()
     with candidate_folder(snapshot.lab) as candidate:
         if everything:
-            with phases("compile", "the locks of the base and of TensorBoard"):
+            with phases("compile", "the locks of the base and of the other images"):
                 for name in names:
                     compile_lock(candidate, name)
         return carry_through(snapshot, candidate, Options(live=False, upgrade=True), phases)
+
+
+@contextmanager
+def excluded_packages(name: str) -> Iterator[tuple[str, ...]]:
+    """uv's option for what a lock leaves out, which takes a file."""
+    if name not in EXCLUDED:
+        yield ()
+        return
+    with NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as file:
+        file.write("\n".join(EXCLUDED[name]) + "\n")
+        file.flush()
+        yield ("--excludes", file.name)
 
 
 def compile_lock(folder: Path, name: str) -> None:
@@ -57,8 +77,8 @@ def compile_lock(folder: Path, name: str) -> None:
     source = (folder / f"{name}.in").read_text(encoding="utf-8")
     parsed_lines(source, f"docker/{name}.in")
     below = [part for lower in BELOW[name] for part in ("-c", f"{lower}.lock")]
-    excludes = ("--excludes", str(EXCLUDES)) if name == "base" else ()
-    lock = _compile(f"{name}.in", PYTHON, [*excludes, *below, f"{name}.in"], folder, None)
+    with excluded_packages(name) as left_out:
+        lock = _compile(f"{name}.in", PYTHON, [*below, *left_out, f"{name}.in"], folder, None)
     text = lock_header(f"{name}.in", source) + lock
     (folder / f"{name}.lock").write_text(text, encoding="utf-8")
 

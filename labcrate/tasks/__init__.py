@@ -15,7 +15,7 @@ from labcrate.tasks.interpreter import refuse_another_invoke
 refuse_another_invoke()
 # ruff: noqa: E402 - these need what the line above looks for.
 from labcrate import output
-from labcrate.tasks import cleaning, packages, running, showing, starting
+from labcrate.tasks import cleaning, packages, running, serving, showing, starting
 
 
 def lab_tasks(*own: Any) -> Collection:
@@ -49,6 +49,7 @@ VERBS = {
     "build": starting.build,
     "up": starting.up,
     "down": starting.down,
+    "serve": serving.serve,
     "add-package": packages.add_package,
     "remove-package": packages.remove_package,
     "packages": packages.show_packages,

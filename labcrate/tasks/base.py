@@ -121,11 +121,13 @@ def read_lab() -> Snapshot:
     return take_snapshot(load_settings())
 
 
-def read_lab_and_engine(settings: Settings) -> tuple[Engine, Snapshot]:
+def read_lab_and_engine(
+    settings: Settings, profiles: tuple[str, ...] = ()
+) -> tuple[Engine, Snapshot]:
     """The lab and the engine, asked at the same time; the engine's refusal comes first."""
     with ThreadPoolExecutor() as pool:
         asked = pool.submit(find_engine)
-        snapshot = pool.submit(take_snapshot, settings)
+        snapshot = pool.submit(take_snapshot, settings, profiles)
         return require_engine(asked.result()), snapshot.result()
 
 

@@ -23,7 +23,7 @@ from labcrate.gpu.record import is_proven, remember_proof
 from labcrate.gpu.toolkit import ensure_toolkit
 from labcrate.lab.built import drop_superseded
 from labcrate.lab.compose import JUPYTER, Lab
-from labcrate.lab.containers import all_containers
+from labcrate.lab.containers import all_containers, of_project
 from labcrate.lab.images import build_images, provide_parts
 from labcrate.lab.jupyter import token_opens
 from labcrate.lab.lifecycle import (
@@ -35,7 +35,7 @@ from labcrate.lab.lifecycle import (
 )
 from labcrate.lab.notices import notices, unhealthy, watch
 from labcrate.lab.own_ports import settle_ports
-from labcrate.lab.snapshot import Snapshot
+from labcrate.lab.snapshot import Snapshot, profiles_of
 from labcrate.lab.work import lab_work
 from labcrate.smoke.prove import prove_quickly
 from labcrate.tasks.base import (
@@ -239,8 +239,10 @@ def down(c: Context, force: bool = False) -> None:  # noqa: ARG001
     """Stop the lab and its runs; your files, .env and caches stay."""
     with alone("down") as settings:
         require_engine(find_engine())
-        lab = Lab(settings=settings)
-        work = lab_work(lab, all_containers())
+        everyone = all_containers()
+        profiles = profiles_of(of_project(everyone, settings.project))
+        lab = Lab(settings=settings, profiles=profiles)
+        work = lab_work(lab, everyone)
         doing = f"`down` would stop {lab.project}"
         if may_end(work, doing=doing, again="invoke down --force", force=force):
             stop_services(lab)

@@ -68,12 +68,18 @@ KNOWN_MODELS: dict[tuple[object, ...], str] = {}
 """What Compose said of a set of values: half a second each, and many tests ask for the same."""
 
 
-def model(folder: Path, *overlays: Path, **changes: str) -> dict[str, Any]:
+SEARCH = ("--profile", "search")
+
+
+def model(
+    folder: Path, *overlays: Path, profiles: tuple[str, ...] = SEARCH, **changes: str
+) -> dict[str, Any]:
+    """Compose's model, with the search page, which is off by default."""
     text = "".join(f"{n}={quote(v)}\n" for n, v in {**VALUES, **changes}.items())
-    asked = (text, overlays)
+    asked = (text, overlays, profiles)
     if asked not in KNOWN_MODELS:
         (folder / ".env").write_text(text)
-        done = compose(folder, "config", "--format", "json", overlays=overlays)
+        done = compose(folder, *profiles, "config", "--format", "json", overlays=overlays)
         assert done.returncode == 0, done.stderr
         KNOWN_MODELS[asked] = done.stdout
     parsed: dict[str, Any] = json.loads(KNOWN_MODELS[asked])
@@ -143,6 +149,26 @@ def test_ports_are_on_the_loopback_and_tensorboard_never_leaves_it(tmp_path: Pat
         services = model(tmp_path, BIND_ADDRESS=address)["services"]
         assert services["jupyter"]["ports"][0]["host_ip"] == address
         assert services["tensorboard"]["ports"][0]["host_ip"] == "127.0.0.1"
+        assert services["search"]["ports"][0]["host_ip"] == "127.0.0.1"
+
+
+def test_the_search_page_is_off_by_default(tmp_path: Path) -> None:
+    assert list(parse_model(model(tmp_path, profiles=())).services) == ["jupyter", "tensorboard"]
+    found = parse_model(model(tmp_path)).services
+    assert list(found) == ["jupyter", "tensorboard", "search"]
+    # Also with a .env that is older than the page.
+    assert found["search"].link == "http://127.0.0.1:8000/"
+    moved = parse_model(model(tmp_path, SEARCH_PORT="8123")).services
+    assert moved["search"].link == "http://127.0.0.1:8123/"
+
+
+def test_the_search_page_reads_the_models_and_writes_nothing(tmp_path: Path) -> None:
+    search = model(tmp_path, ROOT_DIR="/somewhere")["services"]["search"]
+    (mount,) = search["volumes"]
+    assert (mount["source"], mount["read_only"]) == ("/somewhere/models", True)
+    assert search["command"][2:] == ["/lab/models/search", "8000"]
+    assert "secrets" not in search
+    assert "environment" not in search
 
 
 def test_every_service_is_locked_down(tmp_path: Path) -> None:
@@ -153,7 +179,7 @@ def test_every_service_is_locked_down(tmp_path: Path) -> None:
         assert service["init"], name
         assert service["pids_limit"] == int(OPTIONAL["PIDS_LIMIT"]), name
         assert service["restart"] == "always", name
-        assert bool(service.get("read_only")) is (name == "tensorboard"), name
+        assert bool(service.get("read_only")) is (name != "jupyter"), name
         assert "privileged" not in service, name
         assert service.get("network_mode") is None, name
         assert not [v for v in service["volumes"] if "docker.sock" in v.get("source", "")], name
@@ -276,7 +302,7 @@ def test_plain_compose_builds_the_same_pytorch(
 def test_a_proxys_password_is_no_variable_of_a_container(tmp_path: Path) -> None:
     """`docker inspect` shows those to everyone who may use the engine."""
     secret = dict.fromkeys(PREDEFINED, "http://u:s3cret@proxy:3128")
-    found = model(tmp_path, **secret)["services"]
+    found = model(tmp_path, profiles=SEARCH, **secret)["services"]
     for service in found.values():
         assert "s3cret" not in json.dumps({**service, "build": None})
     assert "proxies" in [one["source"] for one in found["jupyter"]["secrets"]]
@@ -365,7 +391,12 @@ def test_the_owners_code_is_in_the_lab_and_no_folder_is_made_by_the_engine(
 
 
 @pytest.mark.parametrize(
-    ("service", "asked"), [("jupyter", ["8888", "/api"]), ("tensorboard", ["6006", "/data/runs"])]
+    ("service", "asked"),
+    [
+        ("jupyter", ["8888", "/api"]),
+        ("tensorboard", ["6006", "/data/runs"]),
+        ("search", ["8000", "/health"]),
+    ],
 )
 def test_health_is_asked_in_isolation_by_the_labs_own_script(
     tmp_path: Path, service: str, asked: list[str]
@@ -379,7 +410,7 @@ def test_health_is_asked_in_isolation_by_the_labs_own_script(
         for line in (ROOT / "docker" / "Dockerfile").read_text().splitlines()
         if line.startswith("COPY --from=labcrate-parts") and "healthy.py" in line
     ]
-    assert len(copied) == 2
+    assert len(copied) == 3
     assert (PARTS / "healthy.py").exists()
 
 
@@ -389,7 +420,7 @@ def test_an_owners_service_joins_with_variables_of_its_own(tmp_path: Path) -> No
         "services:\n  mlflow:\n    image: mlflow:3\n"
         '    ports: ["127.0.0.1:${MLFLOW_PORT:-5000}:5000"]\n'
     )
-    found = parse_model(model(tmp_path, own, MLFLOW_PORT="5001"))
+    found = parse_model(model(tmp_path, own, profiles=(), MLFLOW_PORT="5001"))
     assert list(found.services) == ["jupyter", "tensorboard", "mlflow"]
     assert found.services["mlflow"].link == "http://127.0.0.1:5001/"
     assert [service.name for service in found.built] == ["jupyter", "tensorboard"]

@@ -16,7 +16,7 @@ from labcrate.clone import env_file, ports
 
 __all__ = ["ROOT", "Lab", "happened", "pytest_runtest_makereport", "said"]
 
-BESIDE = ("test_ordinary_user.py", "test_owner.py", "test_ways.py")
+BESIDE = ("test_ordinary_user.py", "test_owner.py", "test_search.py", "test_ways.py")
 """Modules with labs of their own that run beside those with the session's lab."""
 
 AWKWARD = "lab tést (1)"
@@ -41,7 +41,9 @@ def share_base(clone: Path) -> None:
     own = env_file.read_env(ROOT / ".env") if (ROOT / ".env").exists() else {}
     jupyter = ports.free_port(random.randrange(20_000, 32_000), set())
     values = {"JUPYTER_PORT": str(jupyter)}
-    values["TENSORBOARD_PORT"] = str(ports.free_port(jupyter + 1, set()))
+    for name in ("TENSORBOARD_PORT", "SEARCH_PORT"):
+        jupyter = ports.free_port(jupyter + 1, set())
+        values[name] = str(jupyter)
     values |= {name: own[name] for name in ("BASE_IMAGE", "HOST_WHEELS") if own.get(name)}
     (clone / ".env").touch(mode=0o600)
     (clone / ".env").write_text(env_file.fill((clone / ".env.example").read_text(), values))

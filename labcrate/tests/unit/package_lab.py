@@ -22,6 +22,7 @@ SOURCES = {
     "uv": ("uv\n", "uv==0.1\n"),
     "torch": ("torch==2.14.0\n", "torch==2.14.0\n"),
     "tensorboard": ("tensorboard\n", "tensorboard==2.21\n"),
+    "search": ("onnxruntime\n", "onnxruntime==1.32.0\n"),
     "base": ("numpy\n", "numpy==2.5.5\n"),
     "packages": ("# mine\ntqdm  # bars\nmatplotlib\n", "matplotlib==3.1\npillow==9.0\ntqdm==4.0\n"),
 }

@@ -10,7 +10,9 @@ from dockerfiles import DOCKERFILE, STAGES_FILE, run_steps
 STEPS = run_steps(DOCKERFILE.read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("name", ["uv.lock", "tensorboard.lock", "torch.lock", "base.lock"])
+@pytest.mark.parametrize(
+    "name", ["uv.lock", "tensorboard.lock", "search.lock", "torch.lock", "base.lock"]
+)
 def test_what_a_lock_names_is_installed_by_hash(name: str) -> None:
     lines = [
         line for step in STEPS for line in re.split(r"&& |\) ", step) if f"/tmp/{name}" in line
@@ -21,7 +23,8 @@ def test_what_a_lock_names_is_installed_by_hash(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["uv.lock", "tensorboard.lock", "torch.lock", "base.lock", "packages.lock"]
+    "name",
+    ["uv.lock", "tensorboard.lock", "search.lock", "torch.lock", "base.lock", "packages.lock"],
 )
 def test_each_line_of_a_lock_has_a_hash(name: str) -> None:
     entries = re.split(r"\n(?=\S)", (DOCKERFILE.parent / name).read_text(encoding="utf-8"))

@@ -32,7 +32,8 @@ from labcrate.tasks import VERBS
 from labcrate.tasks.base import alone
 from labcrate.tasks.starting import setup, up
 
-ENV = f"COMPOSE_PROJECT_NAME={PROJECT}\nJUPYTER_PORT=21888\nTENSORBOARD_PORT=21889\n"
+OWN_PORTS = "JUPYTER_PORT=21888\nTENSORBOARD_PORT=21889\nSEARCH_PORT=21890\n"
+ENV = f"COMPOSE_PROJECT_NAME={PROJECT}\n{OWN_PORTS}"
 
 
 @pytest.fixture
@@ -138,9 +139,9 @@ def test_a_copy_becomes_a_clone_of_its_own(here: Clone, capsys: pytest.CaptureFi
     part_from_original(copy)
     values = read_env(copy.env_file)
     assert (values["COMPOSE_PROJECT_NAME"], values["JUPYTER_TOKEN"]) == ("", "")
-    ports = {int(values["JUPYTER_PORT"]), int(values["TENSORBOARD_PORT"])}
-    assert len(ports) == 2
-    assert not ports & {21888, 21889}
+    ports = {int(values[name]) for name in PORTS}
+    assert len(ports) == 3
+    assert not ports & {21888, 21889, 21890}
     assert not [name for name in OF_THE_ORIGINAL if (copy.state / name).exists()]
     assert recorded_ports(copy) == {name: values[name] for name in PORTS}
     assert (copy.state / "uv.toml").exists()

@@ -161,7 +161,8 @@ def test_a_process_on_a_port_is_named(settings: Settings, port: int) -> None:
 @pytest.mark.parametrize(
     ("holder", "taken"),
     [
-        (Container(id="1", project="lab-test-1", own=True), False),
+        (Container(id="1", project="lab-test-1", service="jupyter", own=True), False),
+        (Container(id="1", name="y", project="lab-test-1", service="y", own=True), True),
         (Container(id="1", name="other", project="lab-other", own=True), True),
         (Container(id="1", name="by-hand", project="lab-test-1"), True),
     ],
