@@ -11,12 +11,15 @@ import os
 import time
 from pathlib import Path
 
+import test_browser
 from clone import ROOT, Lab
 from selenium import webdriver
 from selenium.webdriver.support.ui import WebDriverWait
-from test_browser import browser, link
+from test_browser import link
 from test_series import FEW_SHOT, cells_of, run_few_shot, wait_for_compared
 from web import Kernel, client
+
+browser = test_browser.browser
 
 DOCS = ROOT / "labcrate" / "docs"
 BEGIN, END = "<!-- measured: nox -s series -->", "<!-- end -->"
