@@ -1,6 +1,6 @@
 """The few-shot notebook in full, on two seeds: `nox -s series`. CI does not collect this file.
 
-About twenty minutes on two cores. It writes what it measured into docs/series.md, and the picture
+Some fifteen minutes on two cores. It writes what it measured into docs/series.md, and the picture
 of TensorBoard's HPARAMS tab beside it.
 """
 
@@ -25,7 +25,7 @@ DOCS = ROOT / "labcrate" / "docs"
 BEGIN, END = "<!-- measured: nox -s series -->", "<!-- end -->"
 
 AHEAD = {"k1": 8.0, "k5": 2.0}
-"""Points by which the Siamese net must lead the better baseline."""
+"""Points by which the Siamese net must lead TF-IDF as it is, and the frozen encoder."""
 
 TABLES = """
 import json
@@ -53,7 +53,7 @@ def markdown(title: str, table: Table) -> str:
 
 
 def leads(test: Table, seed: int) -> dict[str, float]:
-    """Points that the Siamese net is ahead of the better baseline on one seed."""
+    """Points that the Siamese net is ahead of the better one of two baselines, on one seed."""
     mine, counted, frozen = (test[f"{seed} {name}"] for name in ("Siamese", "TF-IDF", "frozen"))
     return {k: mine[k] - max(counted[k], frozen[k]) for k in mine}
 
