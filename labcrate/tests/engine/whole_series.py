@@ -83,7 +83,7 @@ def run_whole(kernel: Kernel, lab: Lab) -> tuple[dict[str, Table], str]:
 
 
 def shoot_hparams(chromium: webdriver.Chrome, lab: Lab, group: str) -> None:
-    chromium.set_window_size(1700, 560)
+    chromium.set_window_size(1960, 560)
     chromium.get(link(lab, "tensorboard") + "#hparams")
     words = [group, "k1", "k5", "k10"]
     WebDriverWait(chromium, 60).until(lambda page: page.execute_script(HOLDS, words))
