@@ -18,6 +18,9 @@ FEW_SHOT = "02-few-shot-news.ipynb"
 FETCH = "fetch"
 """The one cell that may use the network."""
 
+QUICK = "import os; os.environ |= {'QUICK': '1', 'OMP_NUM_THREADS': '1'}"
+"""One thread: beside other tests, two that wait for each other take longer."""
+
 OFFLINE = """
 import socket
 
@@ -98,7 +101,7 @@ def wait_for_compared(lab: Lab, group: str, count: int) -> dict[str, dict[str, f
 
 def test_the_few_shot_notebook_runs_without_a_network(up_lab: Lab) -> None:
     kernel = client(up_lab).kernel()
-    kernel.run("import os; os.environ['QUICK'] = '1'")
+    kernel.run(QUICK)
     started = time.monotonic()
     printed = run_few_shot(kernel, cells_of(up_lab, FEW_SHOT), timeout_s=300)
     print(f"the notebook took {time.monotonic() - started:.0f} s")
