@@ -163,6 +163,15 @@ def fuzz(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def series(session: nox.Session) -> None:
+    """The few-shot notebook in full, on two seeds; writes docs/series.md. About twenty minutes."""
+    tools(session)
+    session.run(
+        *PYTEST, str(HERE / "engine" / "whole_series.py"), "--timeout=3600", *session.posargs
+    )
+
+
+@nox.session(default=False)
 def mutations(session: nox.Session) -> None:
     """Take each protection out and see its test fail; writes docs/mutations.md."""
     tools(session)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -26,3 +27,11 @@ def test_notebook_is_clean(path: Path) -> None:
     assert {cell["execution_count"] for cell in code} == {None}
     for cell in code:
         compile("".join(cell["source"]), path.name, "exec")
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_notebook_names_no_place_of_its_own(path: Path) -> None:
+    """ROOT_DIR and TENSORBOARD_DIR say where a lab's folders are; an owner may move them."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    code = "".join(line for one in cells if one["cell_type"] == "code" for line in one["source"])
+    assert re.findall(r"""["'](?:~/|/(?:lab|home|root|tmp|mnt|opt)\b)""", code) == []

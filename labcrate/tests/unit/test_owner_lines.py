@@ -1,4 +1,8 @@
-"""How much an owner of a lab carries outside of labcrate/: little enough to read."""
+"""How much an owner of a lab carries outside of labcrate/: little enough to read.
+
+The example notebooks count apart. They are lessons that an owner reads once, one at a time, and
+deletes when he likes; nothing in the lab needs them. So each has a limit of its own.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,12 @@ import yaml
 from clone import ROOT
 
 MOST = 900
-"""Lines, locks, license and pictures not counted."""
+"""Lines, the example notebooks, locks, license and pictures not counted."""
+
+MOST_OF_A_NOTEBOOK = 250
+"""Lines of the cells of one example notebook."""
+
+EXAMPLES = "notebooks/0*.ipynb"
 
 MOST_OF_A_FILE = 40
 """Lines of tasks.py and noxfile.py, which import their verbs and sessions."""
@@ -56,10 +65,25 @@ def lines_of(path: Path) -> int:
     return sum(len("".join(cell["source"]).splitlines()) for cell in cells)
 
 
+def is_example(name: str) -> bool:
+    return fnmatch.fnmatch(name, EXAMPLES)
+
+
 def test_an_owner_carries_few_lines() -> None:
-    counted = {name: lines_of(ROOT / name) for name in owners_files()}
+    counted = {name: lines_of(ROOT / name) for name in owners_files() if not is_example(name)}
     most = sorted(counted.items(), key=lambda one: -one[1])[:8]
     assert sum(counted.values()) <= MOST, most
+
+
+@pytest.mark.parametrize("name", [name for name in owners_files() if is_example(name)])
+def test_an_example_notebook_is_short(name: str) -> None:
+    assert lines_of(ROOT / name) <= MOST_OF_A_NOTEBOOK
+
+
+def test_only_the_examples_count_apart() -> None:
+    assert is_example("notebooks/02-few-shot-news.ipynb")
+    assert not is_example("notebooks/mine.ipynb")
+    assert not is_example("src/example.py")
 
 
 def test_the_files_that_count_are_those_of_a_lab() -> None:
