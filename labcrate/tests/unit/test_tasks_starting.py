@@ -313,7 +313,7 @@ def test_a_service_that_was_paused_for_long_is_given_time_and_not_restarted(
     one = task_lab.containers["jupyter"]
     one |= {"state": "paused", "health": "unhealthy"}
     task_lab.double.expect("docker", "compose", "unpause", does=lambda *_: one.pop("state"))
-    monkeypatch.setattr(lifecycle.time, "sleep", lambda _: one.pop("health"))
+    monkeypatch.setattr(lifecycle.time, "sleep", lambda _: one.pop("health", None))
     up(context())
     assert one == {}
     assert not task_lab.double.called("restart")
