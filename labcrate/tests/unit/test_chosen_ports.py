@@ -91,6 +91,20 @@ def test_up_chooses_again_and_says_so_in_one_line(
     assert is_chosen(task_lab.clone, "TENSORBOARD_PORT", now)
 
 
+def test_the_port_of_a_service_that_is_off_is_not_chosen(
+    task_lab: TaskLab, rival: socket.socket
+) -> None:
+    """Two alike in .env would be refused from then on."""
+    task_lab.down()
+    chosen_by_setup(task_lab, "TENSORBOARD_PORT")
+    port = task_lab.ports["tensorboard"]
+    with task_lab.clone.env_file.open("a") as file:
+        file.write(f"SEARCH_PORT={port + 1}\n")
+    take(rival, port)
+    up(context())
+    assert int(read_env(task_lab.clone.env_file)["TENSORBOARD_PORT"]) not in (port, port + 1)
+
+
 @pytest.mark.parametrize("dry", [False, True])
 def test_a_port_of_the_owners_is_never_moved_and_then_no_other_is(
     task_lab: TaskLab, rival: socket.socket, dry: bool
