@@ -13,6 +13,7 @@ from labcrate.clone.chosen_ports import RECORD, is_chosen, recorded_ports, remem
 from labcrate.clone.env_file import read_env
 from labcrate.clone.fresh import ensure_env_file
 from labcrate.clone.place import Clone
+from labcrate.clone.ports import free_port
 from labcrate.errors import Code
 from labcrate.tasks.starting import up
 
@@ -99,10 +100,11 @@ def test_the_port_of_a_service_that_is_off_is_not_chosen(
     chosen_by_setup(task_lab, "TENSORBOARD_PORT")
     port = task_lab.ports["tensorboard"]
     with task_lab.clone.env_file.open("a") as file:
-        file.write(f"SEARCH_PORT={port + 1}\n")
+        nearest = free_port(port + 1, set(task_lab.ports.values()))
+        file.write(f"SEARCH_PORT={nearest}\n")
     take(rival, port)
     up(context())
-    assert int(read_env(task_lab.clone.env_file)["TENSORBOARD_PORT"]) not in (port, port + 1)
+    assert int(read_env(task_lab.clone.env_file)["TENSORBOARD_PORT"]) not in (port, nearest)
 
 
 @pytest.mark.parametrize("dry", [False, True])
