@@ -114,6 +114,7 @@ def test_the_wheel_holds_what_a_lab_needs_and_nothing_else(tmp_path: Path) -> No
         path.relative_to(own.root).as_posix()
         for path in (own.root / "labcrate").rglob("*")
         if path.is_file()
+        and path.suffix != ".pyc"
         and path.relative_to(own.root / "labcrate").parts[0] not in ("tests", "docs")
         and path.name not in ("pyproject.toml", "README.md", "CHANGELOG.md", "CONTRIBUTING.md")
     ]
