@@ -77,7 +77,8 @@ def run_whole(kernel: Kernel, lab: Lab) -> tuple[dict[str, Table], str]:
     printed = run_few_shot(kernel, cells_of(lab, FEW_SHOT), timeout_s=3_000)
     seconds = time.monotonic() - started
     first = printed.partition("\n")[0]
-    best = next(line for line in printed.splitlines() if line.startswith("best on"))
+    # A progress bar may stand before it on its line.
+    best = printed[printed.index("best on the validation topics") :].partition("\n")[0]
     about = f"{first}. The whole notebook took {seconds:.0f} s on {os.cpu_count()} cores; {best}."
     return json.loads(kernel.run(TABLES)), about
 
