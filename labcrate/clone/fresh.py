@@ -22,7 +22,7 @@ from labcrate.clone.lab_env import protect_lab_env
 from labcrate.clone.named_folders import make_named_folders
 from labcrate.clone.pip_settings import read_package_settings
 from labcrate.clone.place import Clone
-from labcrate.clone.ports import free_port
+from labcrate.clone.ports import free_port, named_ports
 from labcrate.clone.rules import REQUIRED
 from labcrate.clone.settings import Settings
 from labcrate.errors import Code, LabError
@@ -82,7 +82,7 @@ def blanks(values: Mapping[str, str], clone: Clone) -> dict[str, str]:
         "COMPOSE_FILE": lambda: "compose/compose.yaml",
     }
     filled = {name: make() for name, make in fresh.items() if not values.get(name)}
-    taken = {int(values[n]) for n in ARTICLE_PORTS if values.get(n, "").isdigit()}
+    taken = named_ports(values)
     for name, first in ARTICLE_PORTS.items():
         # A .env from before the search page is right without its port.
         if not values.get(name) and (name in values or name in REQUIRED):

@@ -14,8 +14,7 @@ from labcrate import output, process
 from labcrate.clone.chosen_ports import remember_ports
 from labcrate.clone.env_file import fill, if_there_is_room, read_env, read_text, write_private
 from labcrate.clone.place import Clone
-from labcrate.clone.ports import free_port
-from labcrate.clone.rules import PORTS
+from labcrate.clone.ports import PORTS, free_port, named_ports
 from labcrate.errors import Code, LabError
 
 PLACE = "place"
@@ -124,7 +123,7 @@ def values_anew(before: Mapping[str, str]) -> dict[str, str]:
     Other ports than the original's, also while that one is down and they are free.
     """
     anew = {NAME: "", "JUPYTER_TOKEN": ""}
-    taken = {int(before[name]) for name in PORTS if before.get(name, "").isdigit()}
+    taken = named_ports(before)
     for name in PORTS:
         if before.get(name, "").isdigit():
             port = free_port(int(before[name]) + 1, taken)

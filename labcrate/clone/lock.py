@@ -65,7 +65,7 @@ def locked(clone: Clone, what: str) -> Iterator[None]:
 
 
 def _taken(path: Path, holder: Path) -> IO[str]:
-    """The lock's file, open and locked. `clean` may remove it while others wait for it."""
+    """The lock's file, open and locked. Whoever removes .labcrate by hand removes it, too."""
     while True:
         lock = path.open("a")
         try:

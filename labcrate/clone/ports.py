@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -14,6 +15,9 @@ LISTENS = "0A"
 
 
 LAST_PORT = 65535
+
+PORTS = ("JUPYTER_PORT", "TENSORBOARD_PORT", "SEARCH_PORT")
+"""The template's own, as .env names them."""
 
 
 def is_loopback(address: str) -> bool:
@@ -31,6 +35,11 @@ def names_this_machine(address: str) -> bool:
     except ValueError:
         return False
     return host == "localhost" or host.endswith(".localhost") or is_loopback(host)
+
+
+def named_ports(values: Mapping[str, str]) -> set[int]:
+    """The ports that .env names for the template's own services, also for one that is off."""
+    return {int(values[name]) for name in PORTS if values.get(name, "").isdigit()}
 
 
 def free_port(first: int, taken: set[int], address: str = "127.0.0.1") -> int:

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from labcrate.clone.env_file import LARGEST_ID, is_numeric_id, parse_size, writable
 from labcrate.clone.place import Clone
-from labcrate.clone.ports import LAST_PORT, is_loopback
+from labcrate.clone.ports import LAST_PORT, PORTS, is_loopback
 from labcrate.errors import Code
 
 FOLDERS = ("notebooks", "src", "runs", "data", "models")
@@ -56,7 +56,6 @@ REQUIRED = (
     *("COMPOSE_PROJECT_NAME", "JUPYTER_PORT", "JUPYTER_TOKEN", "TENSORBOARD_PORT"),
     *("LAB_UID", "LAB_GID"),
 )
-PORTS = ("JUPYTER_PORT", "TENSORBOARD_PORT", "SEARCH_PORT")
 KNOWN = (*REQUIRED, *OPTIONAL)
 
 BACKENDS = ("auto", "pypi", "cpu", "cu126", "cu130", "cu132")

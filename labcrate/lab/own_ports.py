@@ -5,8 +5,7 @@ from __future__ import annotations
 from labcrate import output, process
 from labcrate.clone.chosen_ports import choose_ports, is_chosen
 from labcrate.clone.env_file import read_env
-from labcrate.clone.ports import free_port
-from labcrate.clone.rules import PORTS
+from labcrate.clone.ports import free_port, named_ports
 from labcrate.clone.settings import load, raise_problems
 from labcrate.lab.compose import Port
 from labcrate.lab.snapshot import (
@@ -26,7 +25,6 @@ def settle_ports(snapshot: Snapshot, *services: str) -> Snapshot:
     .env stays as it is.
     """
     clone = snapshot.lab.clone
-    values = read_env(clone.env_file)
     held = [one for one in held_ports(snapshot) if not services or one[0] in services]
     if not all(is_movable(snapshot, service, port) for service, port, _ in held):
         raise_problems([taken_port(name, port.number, who) for name, port, who in held])
@@ -34,7 +32,7 @@ def settle_ports(snapshot: Snapshot, *services: str) -> Snapshot:
         return snapshot
     taken = {port.number for one in snapshot.model.services.values() for port in one.ports}
     # That of a service that is off, too: two alike in .env are refused.
-    taken |= {int(found) for name in PORTS if (found := values.get(name, "")).isdigit()}
+    taken |= named_ports(read_env(clone.env_file))
     chosen = {}
     for service, port, who in held:
         number = free_port(port.number + 1, taken, port.address or "0.0.0.0")  # noqa: S104

@@ -138,10 +138,10 @@ def taken_ports(snapshot: Snapshot) -> Iterator[Problem]:
 
 def held_ports(snapshot: Snapshot) -> Iterator[tuple[str, Port, str]]:
     """(service, port, who has it) of each of the lab's ports that something else holds."""
+    own = of_project(snapshot.everyone, snapshot.settings.project)
     for name, service in snapshot.model.services.items():
         for port in service.ports:
             holder = holder_of(port.number, snapshot.everyone)
-            own = of_project(snapshot.everyone, snapshot.settings.project)
             # One that ends again and again has its ports only now and then.
             restarting = any(one.service == name and one.state == "restarting" for one in own)
             # Another service of this lab may have it, where one of them has a default.

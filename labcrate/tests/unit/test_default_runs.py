@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-import runpy
-import sys
 import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-from labcrate.lab.images import PARTS
+from guard_script import guard_script
 
 Guard = dict[str, Any]
 Look = Callable[[set[str]], set[str]]
@@ -21,12 +18,7 @@ Look = Callable[[set[str]], set[str]]
 @pytest.fixture
 def guard(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Guard:
     """image/guard.py without TensorBoard, and a lab below tmp_path."""
-    for name in ("absl", "tensorboard", "tensorboard.plugins"):
-        module = types.ModuleType(name)
-        for part in ("app", "default", "main_lib", "program", "base_plugin"):
-            setattr(module, part, None)
-        monkeypatch.setitem(sys.modules, name, module)
-    found = runpy.run_path(str(PARTS / "guard.py"), run_name="guard")
+    found = guard_script(monkeypatch)
     for name in ("runs/mine", "notebooks", "models"):
         (tmp_path / "lab" / name).mkdir(parents=True)
     (tmp_path / "board").mkdir()

@@ -96,7 +96,7 @@ def test_what_a_killed_task_had_started_keeps_the_lock(clone: Clone) -> None:
     wait_until(lambda: not is_locked(clone))
 
 
-def test_a_lock_that_clean_removed_is_taken_anew(clone: Clone) -> None:
+def test_a_lock_that_was_removed_is_taken_anew(clone: Clone) -> None:
     with locked(clone, "clean"):
         (clone.state / "lock").unlink()
         with locked(clone, "up"):

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from clone import ROOT
+from guard_script import guard_script
 from search_model import write_model
 from starlette.testclient import TestClient
 
@@ -190,12 +191,7 @@ def test_the_page_answers_to_this_machines_names_alone(
 
 
 def test_both_guards_know_the_same_names(page: Part, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("absl", "tensorboard", "tensorboard.plugins"):
-        module = types.ModuleType(name)
-        for part in ("app", "default", "main_lib", "program", "base_plugin"):
-            setattr(module, part, None)
-        monkeypatch.setitem(sys.modules, name, module)
-    guard = runpy.run_path(str(PARTS / "guard.py"), run_name="guard")
+    guard = guard_script(monkeypatch)
     for host, own in HOSTS.items():
         assert (page["is_own"](host), guard["is_own"](host)) == (own, own)
 
