@@ -66,7 +66,7 @@ class Lab:
         )
 
     def command(
-        self, argv: tuple[str, ...], timeout: float = 120, **environ: str
+        self, argv: tuple[str, ...], timeout: float = 300, **environ: str
     ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             argv,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -16,7 +15,8 @@ import nox
 
 PYTHON = (sys.executable, "-m")
 CONFIG = "labcrate/pyproject.toml"
-PYTEST = (*PYTHON, "pytest", "-c", CONFIG)
+TESTS = ("pytest", "-c", CONFIG)
+PYTEST = (*PYTHON, *TESTS)
 HERE = Path("labcrate", "tests")
 QUICK = (str(HERE / "unit"), str(HERE / "compose"))
 ENGINE = str(HERE / "engine")
@@ -24,6 +24,8 @@ LONGEST = ("--verbose", "--durations=25")
 DOCS = Path("labcrate", "docs")
 REPORTS = Path("reports")
 CHROMIUM = ("chromium", "chromium-driver")
+FEW = 3
+"""So many engine tests that failed beside the other half are run again, alone; no more."""
 
 
 COMPILED_ONCE = {"PYTHONDONTWRITEBYTECODE": ""}
@@ -56,36 +58,67 @@ def machinery(session: nox.Session) -> None:
         session.run(*PYTEST, *session.posargs)
         return
     session.run(*PYTEST, "--quiet", "--numprocesses=auto", *QUICK)
-    with beside(session):
-        session.run(*PYTEST, "-m", others, f"--junitxml={REPORTS / 'tests.xml'}", *LONGEST, ENGINE)
+    log = REPORTS / "beside.log"
+    session.log(f"half of the engine tests run beside the others, into {log}")
+    with log.open("w") as out, ThreadPoolExecutor() as pool:
+        child = pool.submit(half_beside, out)
+        code = run_half("tests", others)
+        code_beside, mutated = child.result()
+    print(log.read_text(encoding="utf-8"), flush=True)
+    run_again(session, {code, code_beside})
+    if mutated:
+        session.error(f"a protection's test passes without the protection: see {log}")
 
 
-@contextmanager
-def beside(session: nox.Session) -> Iterator[None]:
-    """The half of the engine tests that runs beside the other one, and a tenth of the mutations.
+def half_beside(out: IO[str]) -> tuple[int, int]:
+    """The engine tests marked `beside`, then a tenth of the mutations: how each ended.
 
     pytest-xdist has groups for this, which it does not heed with pytest 9.2.
     """
-    log = REPORTS / "beside.log"
-    mine = ("-m", "beside", f"--junitxml={REPORTS / 'beside.xml'}", *LONGEST, ENGINE)
+    return run_half("beside", "beside", out), run_python(("mutations", "tenth"), out)
+
+
+def run_half(name: str, marks: str, out: IO[str] | None = None) -> int:
+    """One half of the engine tests; its reports and its list of failures are called `name`."""
+    cache = ("--cache-clear", "-o", f"cache_dir={failures_of(name)}")
+    reported = (f"--junitxml={REPORTS / name}.xml", *cache)
+    return run_python((*TESTS, "-m", marks, *reported, *LONGEST, ENGINE), out)
+
+
+def run_python(module: tuple[str, ...], out: IO[str] | None = None) -> int:
     environ = {**os.environ, "PYTHONPATH": str(HERE), **COMPILED_ONCE}
-    session.log(f"half of the engine tests run beside the others, into {log}")
+    errors = subprocess.STDOUT if out else None
+    return subprocess.run((*PYTHON, *module), env=environ, stdout=out, stderr=errors).returncode
 
-    def run_both(out: IO[str]) -> list[int]:
-        return [
-            subprocess.run(command, env=environ, stdout=out, stderr=subprocess.STDOUT).returncode
-            for command in ([*PYTEST, *mine], [*PYTHON, "mutations", "tenth"])
-        ]
 
-    with log.open("w") as out, ThreadPoolExecutor() as pool:
-        child = pool.submit(run_both, out)
-        try:
-            yield
-        finally:
-            codes = child.result()
-            print(log.read_text(encoding="utf-8"), flush=True)
-    if any(codes):
-        session.error(f"something in {log} failed")
+def failures_of(name: str) -> Path:
+    """Where pytest notes the failures of a half."""
+    return (REPORTS / f"{name}.cache").absolute()
+
+
+def run_again(session: nox.Session, codes: set[int]) -> None:
+    """Run a few failed engine tests again, alone; an error unless all of them pass then.
+
+    The halves share a machine, so a test can fail because the other half kept the machine busy.
+    That is a defect of the test, to be fixed: its name comes last in the output, and the first
+    failure stays in the log and in the reports.
+    """
+    failed = [name for half in ("tests", "beside") for name in last_failed(half)]
+    if codes == {0}:
+        return
+    if codes - {0, 1} or not 0 < len(failed) <= FEW:
+        session.error(f"{len(failed)} engine tests failed")
+    listed = "\n".join(failed)
+    if run_python((*TESTS, f"--junitxml={REPORTS / 'again.xml'}", *failed)):
+        session.error(f"these failed beside the other half, and not all pass alone:\n{listed}")
+    session.warn(f"these failed beside the other half and passed alone:\n{listed}")
+
+
+def last_failed(half: str) -> list[str]:
+    """The tests that failed in a half, as pytest takes them from the clone's root."""
+    found = failures_of(half) / "v" / "cache" / "lastfailed"
+    names = json.loads(found.read_text(encoding="utf-8")) if found.exists() else {}
+    return [f"labcrate/{name}" for name in names]
 
 
 def chromium(session: nox.Session) -> bool:

@@ -123,7 +123,7 @@ class Machine:
             "docker", "inspect", "--format", template, container, check=False
         ).stdout.strip()
 
-    def wait_healthy(self, timeout: float = 60) -> float:
+    def wait_healthy(self, timeout: float = 180) -> float:
         """Seconds until both services are healthy."""
         started = time.monotonic()
         while time.monotonic() - started < timeout:

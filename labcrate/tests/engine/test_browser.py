@@ -47,7 +47,7 @@ def link(lab: Lab, service: str) -> str:
     return next(line.split()[1] for line in printed if line.split()[0] == service)
 
 
-def find(browser: webdriver.Chrome, css: str, text: str = "", timeout: float = 60) -> WebElement:
+def find(browser: webdriver.Chrome, css: str, text: str = "", timeout: float = 180) -> WebElement:
     """The first visible element that matches, and contains the text, as soon as there is one."""
 
     def search(driver: webdriver.Chrome) -> WebElement | None:

@@ -15,7 +15,7 @@ from web import client, get
 
 def wait_for(lab: Lab, form: str, wanted: str, service: str = "jupyter") -> None:
     """Until the engine says this of a container."""
-    for _ in range(160):
+    for _ in range(360):
         ident = lab.container(service)
         now = lab.docker("inspect", "--format", form, ident).stdout.strip()
         if wanted in now:

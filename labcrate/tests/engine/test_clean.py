@@ -293,7 +293,7 @@ def test_interrupted_clean_can_be_repeated(
     child = small_up.start("clean", "--all", "--yes")
     text = read_until(child, at)
     child.send_signal(sent)
-    rest, _ = child.communicate(timeout=60)
+    rest, _ = child.communicate(timeout=180)
     expected = Code.INTERRUPTED if sent is signal.SIGINT else Code.TERMINATED
     assert child.returncode == expected, text + rest
     assert "can be run again" in rest

@@ -82,7 +82,7 @@ def test_engine_killed_in_the_middle_of_a_build(up: Machine, happened: Happened)
     text = read_until(child, "--progress plain build")
     time.sleep(1.0)
     up.kill_engine()
-    rest, _ = child.communicate(timeout=60)
+    rest, _ = child.communicate(timeout=180)
     assert child.returncode == Code.ENGINE_DOWN, text + rest
     assert "fix: invoke setup" in rest
     up.invoke("setup", "--yes", "up")
@@ -281,7 +281,7 @@ def test_clean_stopped_in_the_build_cache(
         child = up.start("clean", "--cache", "--yes")
         read_until(child, "records of the build cache")
         up.sh(f"pkill -{sent} -f 'invoke [c]lean'")
-        rest, _ = child.communicate(timeout=60)
+        rest, _ = child.communicate(timeout=180)
     finally:
         up.sh(f"rm {SLOW}")
     assert child.returncode == code, rest

@@ -28,7 +28,7 @@ for path in pathlib.Path("/proc").glob("[0-9]*"):
 HUNGRY = "kept = []\nwhile True: kept.append(bytearray(10**7))"
 
 
-def wait_healthy(lab: Lab, timeout: float = 60) -> float:
+def wait_healthy(lab: Lab, timeout: float = 180) -> float:
     """Seconds until both services are healthy."""
     started = time.monotonic()
     while time.monotonic() - started < timeout:

@@ -89,7 +89,7 @@ def ids(api: Client) -> set[str]:
 
 def settled(lab: Lab, before: dict[str, int]) -> dict[str, int]:
     """Counts once ended processes are gone: a kernel gets some seconds to end."""
-    for _ in range(20):
+    for _ in range(120):
         after = server(lab)
         if after["processes"] <= before["processes"] and after["files"] <= before["files"]:
             break

@@ -155,7 +155,7 @@ def test_interrupted_up_can_be_repeated(
         os.killpg(child.pid, sent)
     else:
         os.kill(child.pid, sent)
-    rest, _ = child.communicate(timeout=60)
+    rest, _ = child.communicate(timeout=180)
     expected = Code.INTERRUPTED if sent is signal.SIGINT else Code.TERMINATED
     assert child.returncode == expected, text + rest
     assert "can be run again" in rest
@@ -166,7 +166,7 @@ def test_interrupted_up_can_be_repeated(
 def wait_for_start(lab: Lab) -> None:
     """Until JupyterLab's container runs and does not answer yet: what `up` waits for."""
     template = "{{.State.Status}} {{.State.Health.Status}}"
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         name = f"{lab.project}-jupyter-1"
         state = lab.docker("inspect", "--format", template, name).stdout.strip()

@@ -66,7 +66,7 @@ def ask(lab: Lab, path: str, **told: str) -> Any:
     body = json.dumps(told).encode()
     wanted = {"content-type": "application/json"}
     asked = urllib.request.Request(address(lab) + path, body, wanted)
-    with urllib.request.urlopen(asked, timeout=30) as answer:
+    with urllib.request.urlopen(asked, timeout=120) as answer:
         return json.load(answer)
 
 
@@ -167,7 +167,7 @@ def test_it_answers_without_a_network(page: Lab, tiny: TinyModel) -> None:
     title = tiny.articles[0]["title"]
     made = started(page, page.root / "models")
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
             done = page.docker("exec", made, "python3", "-c", INSIDE % title)
             if done.returncode == 0:

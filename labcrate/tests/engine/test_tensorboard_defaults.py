@@ -24,7 +24,7 @@ def test_what_is_written_by_default_shows(up_lab: Lab) -> None:
     kernel.run(CODE)
     kernel.close()
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while True:
             runs: list[str] = json.loads(get(f"{up_lab.tensorboard}/data/runs")[1])
             default = [run for run in runs if run.startswith("notebooks/exp/runs/")]

@@ -71,11 +71,11 @@ def test_a_change_that_is_ended_while_it_installs_live_is_put_back(
     """By the next task, where nothing could be done at once: the install ends on its own."""
     child = up_lab.start("add-package", "humanize==4.9.0")
     read_until(child, "build:")
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not has_humanize(up_lab) and time.monotonic() < deadline:
         time.sleep(0.05)
     os.kill(child.pid, how)
-    out = child.communicate(timeout=60)[0]
+    out = child.communicate(timeout=180)[0]
     assert child.returncode == (Code.TERMINATED if how == signal.SIGTERM else -how), out
     if how == signal.SIGKILL:
         assert has_humanize(up_lab), "it was ended too early"

@@ -30,7 +30,7 @@ def test_clean_all_leaves_nothing_and_says_the_truth(up: Machine, happened: Happ
     child = up.start("clean", "--all", "--yes")
     read_until(child, "removing image")
     up.sh("pkill -KILL -f 'invoke clean'", check=False)
-    child.communicate(timeout=60)
+    child.communicate(timeout=180)
     held = disk(up)
     done = up.invoke("clean", "--all", "--yes")
     told_ = re.search(r"; ([\d.]+) (\w+) came back", done.stdout)

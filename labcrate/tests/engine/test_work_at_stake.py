@@ -16,7 +16,7 @@ from labcrate.errors import Code
 
 SLOW = "import time; print('be' + 'gun', flush=True); time.sleep(600)"
 """The line that it prints is not in the command, which is shown, too."""
-WAIT_S = 30.0
+WAIT_S = 120.0
 
 
 def until(what: str, holds: Any) -> None:
@@ -89,7 +89,7 @@ def test_a_signal_ends_the_container_of_the_run(
     read_until(task, "begun")
     assert len(containers(up_lab, "attached")) == 1
     task.send_signal(sent)
-    rest, _ = task.communicate(timeout=60)
+    rest, _ = task.communicate(timeout=180)
     assert task.returncode == code, rest
     assert "Traceback" not in rest
     assert containers(up_lab, "attached") == []

@@ -17,7 +17,7 @@ from clone import Lab
 def get(address: str, **headers: str) -> tuple[int, bytes]:
     try:
         with urllib.request.urlopen(
-            urllib.request.Request(address, headers=headers), timeout=10
+            urllib.request.Request(address, headers=headers), timeout=60
         ) as a:
             return a.status, a.read()
     except urllib.error.HTTPError as error:
@@ -30,7 +30,7 @@ def client(lab: Lab) -> Client:
 
 def wait_for_runs(lab: Lab) -> list[str]:
     """TensorBoard rereads its folder every 5 s."""
-    for _ in range(60):
+    for _ in range(240):
         tags = json.loads(get(f"{lab.tensorboard}/data/plugin/scalars/tags")[1])
         runs = [run for run in tags if tags[run]]
         if runs:
@@ -43,7 +43,7 @@ def wait_for_points(lab: Lab, tag: str, count: int) -> None:
     """Until TensorBoard has read so many points of a curve of the newest run."""
     run = wait_for_runs(lab)[-1]
     query = urllib.parse.urlencode({"run": run, "tag": tag})
-    for _ in range(60):
+    for _ in range(240):
         status, body = get(f"{lab.tensorboard}/data/plugin/scalars/scalars?{query}")
         if status == 200 and len(json.loads(body)) >= count:
             return
@@ -61,7 +61,7 @@ class Client:
         request = urllib.request.Request(
             self.base + path, data=data, method=method, headers=self.headers
         )
-        with urllib.request.urlopen(request, timeout=60) as answer:
+        with urllib.request.urlopen(request, timeout=120) as answer:
             text = answer.read()
         return json.loads(text) if text else None
 
