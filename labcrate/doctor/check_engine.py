@@ -87,12 +87,6 @@ def kinds(found: Engine) -> tuple[tuple[bool, Severity, str, str], ...]:
     """(applies, severity, problem, fix) of each kind of engine that needs a word."""
     return (
         (
-            found.podman,
-            "error",
-            "`docker` is Podman here, which ignores Compose's GPU requests and health checks",
-            "sudo apt-get remove podman-docker, then: invoke setup (installs Docker Engine)",
-        ),
-        (
             found.snap,
             "warning",
             "docker comes from a snap: it sees no folders outside /home, and no GPU toolkit",

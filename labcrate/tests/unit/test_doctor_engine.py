@@ -42,7 +42,6 @@ ENGINE = [
     ({"engine.compose": (2, 20)}, "engine", "error", "Compose is version 2.20", "docker-compose"),
     ({"buildx": (0, 0)}, "engine", "error", "Buildx is missing", "docker-buildx"),
     ({"buildx": (0, 13)}, "engine", "error", "too old", "docker-buildx"),
-    ({"engine.podman": True}, "kind", "error", "Podman", "podman-docker"),
     ({"engine.client_path": "/snap/bin/docker"}, "kind", "warning", "snap", "snap remove"),
     (
         {"engine.operating_system": "Docker Desktop"},

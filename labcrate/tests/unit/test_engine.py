@@ -43,6 +43,7 @@ def _client(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def answers(double: Double, info: Any, context: Any = CONTEXT, **more: Any) -> Double:
     double.expect("docker", "compose", "version", stdout="2.40.3\n")
+    double.expect("docker", "--version", stdout="Docker version 28.5.2, build e6534b4\n")
     double.expect("docker", "context", "inspect", stdout=json.dumps(context))
     text = info if isinstance(info, str) else json.dumps(info)
     return double.expect("docker", "info", stdout=text, **more)

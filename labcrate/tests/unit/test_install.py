@@ -65,6 +65,7 @@ def engine_answers(double: Double, **more: Any) -> None:
     info = {"ServerVersion": "28.5.2"}
     double.expect("docker", "info", stdout=json.dumps(info), **more)
     double.expect("docker", "compose", "version", stdout="2.40.3\n")
+    double.expect("docker", "--version", stdout="Docker version 28.5.2, build e6534b4\n")
     double.expect("docker", "context", "inspect", stdout="[]")
     double.expect("docker", "context", "show", stdout="default\n")
 
