@@ -82,6 +82,8 @@ def test_mirror_is_the_hosts_own() -> None:
     assert apt_mirror(DEB822, "debian") == "http://mirror.example/debian"
     one_line = "deb [signed-by=/k] http://m.example/ubuntu noble main\n"
     assert apt_mirror(one_line, "ubuntu") == "http://m.example/ubuntu"
+    ports = "deb http://ports.ubuntu.com/ubuntu-ports noble main"
+    assert apt_mirror(ports, "ubuntu") == "http://ports.ubuntu.com/ubuntu-ports"
     assert apt_mirror(one_line, "debian") is None
     assert apt_mirror("", "debian") is None
 
