@@ -46,6 +46,7 @@ class Engine:
     client_path: str = ""
     podman: bool = False
     proxy: str = ""
+    limits_memory: bool = True
     warnings: tuple[str, ...] = field(default=())
 
     @property
@@ -94,6 +95,7 @@ def parse_info(info: Mapping[str, Any]) -> Engine:
         podman="podman" in str(info.get("ProductLicense", "")).lower()
         or "buildahVersion" in json.dumps(info),
         proxy=str(info.get("HttpsProxy") or info.get("HttpProxy") or ""),
+        limits_memory=info.get("MemoryLimit") is not False,
         warnings=tuple(info.get("Warnings") or ()),
     )
 

@@ -85,6 +85,12 @@ def test_kinds_of_engine(change: dict[str, Any], attribute: str) -> None:
     assert getattr(parse_info({**PLAIN, **change}), attribute)
 
 
+@pytest.mark.parametrize(("told", "limits"), [(True, True), (False, False), (None, True)])
+def test_whether_memory_can_be_limited(told: bool | None, limits: bool) -> None:
+    info = PLAIN if told is None else {**PLAIN, "MemoryLimit": told}
+    assert parse_info(info).limits_memory is limits
+
+
 def test_devices_and_runtimes() -> None:
     devices = [{"Source": "cdi", "ID": "nvidia.com/gpu=all"}]
     runtimes = {**PLAIN["Runtimes"], "nvidia": {"path": "nvidia-container-runtime"}}
