@@ -13,6 +13,7 @@ from typing import Any
 
 from labcrate import environment, process
 from labcrate.engine.client import plugin_trouble
+from labcrate.engine.podman import refuse_podman
 from labcrate.errors import Code, LabError
 
 MIN_ENGINE = (23, 0)
@@ -45,6 +46,7 @@ class Engine:
     client_path: str = ""
     podman: bool = False
     proxy: str = ""
+    limits_memory: bool = True
     warnings: tuple[str, ...] = field(default=())
 
     @property
@@ -93,6 +95,7 @@ def parse_info(info: Mapping[str, Any]) -> Engine:
         podman="podman" in str(info.get("ProductLicense", "")).lower()
         or "buildahVersion" in json.dumps(info),
         proxy=str(info.get("HttpsProxy") or info.get("HttpProxy") or ""),
+        limits_memory=info.get("MemoryLimit") is not False,
         warnings=tuple(info.get("Warnings") or ()),
     )
 
@@ -156,11 +159,12 @@ def find_engine(ask: Ask = process.ask) -> Engine:
     with ThreadPoolExecutor() as pool:
         answer, compose, context = pool.map(partial(ask, timeout_s=15), questions)
     info = _json(answer.stdout)
+    name, host = context_and_host(context.stdout)
+    refuse_podman(answer, info, environment.variable("DOCKER_HOST") or host, ask)
     # The client answers for itself when the engine does not: exit 1, or 0 with ServerErrors.
     if not answer.ok or info.get("ServerErrors") or not info.get("ServerVersion"):
         said = answer.stderr or str(info.get("ServerErrors") or answer.stdout)
-        raise refusal(said, *context_and_host(context.stdout))
-    name, host = context_and_host(context.stdout)
+        raise refusal(said, name, host)
     return replace(
         parse_info(info),
         compose=version_pair(compose.stdout),

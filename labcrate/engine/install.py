@@ -19,6 +19,7 @@ from labcrate.engine.plan import (
     read_os_release,
     update_command,
 )
+from labcrate.engine.podman import NotDocker
 from labcrate.errors import Code, LabError
 
 Confirm = Callable[[str], bool]
@@ -119,6 +120,8 @@ def ensure_engine(confirm: Confirm) -> Engine:
         output.setup_row("engine", f"already runs: {describe_engine(found)}")
         renew_pin(confirm)
         return found
+    except NotDocker:
+        raise
     except LabError as error:
         hidden = error.code is Code.COMPOSE and plugin_trouble()
         if error.code is Code.ENGINE_DENIED or hidden or engine_elsewhere():

@@ -62,7 +62,7 @@ def setup(c: Context, yes: bool = False) -> None:  # noqa: ARG001
     with with_the_engines_group():
         engine = ensure_engine(confirm)
     part_from_original(clone)
-    ensure_env_file(clone)
+    ensure_env_file(clone, engine.rootless)
     if process.is_dry() and not clone.env_file.exists():
         output.say("This dry run ends here: the next steps read the new .env.")
         return
