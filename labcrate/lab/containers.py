@@ -16,6 +16,7 @@ from labcrate.lab.health import NOTHING_SAID, Health, parse_health
 @dataclass(frozen=True, kw_only=True)
 class Container:
     """One container. Sizes in bytes; memory: its limit, 0 for none; ended: UTC, "" while unknown.
+    started: UTC, too.
 
     out_of_memory: the kernel ended a process of it since it started, or the whole of it.
     gpu: the overlay and the devices that it was started with. status: as `docker ps` words it.
@@ -34,6 +35,7 @@ class Container:
     exit_code: int = 0
     restarts: int = 0
     ended: str = ""
+    started: str = ""
     out_of_memory: bool = False
     memory: int = 0
     shm: int = 0
@@ -152,6 +154,7 @@ def inspected(row: Mapping[str, Any], listed: Container | None = None) -> Contai
         exit_code=state["ExitCode"],
         restarts=row.get("RestartCount", 0),
         ended=state.get("FinishedAt", "")[:19].replace("T", " "),
+        started=state.get("StartedAt", "")[:19].replace("T", " "),
         out_of_memory=state.get("OOMKilled", False),
         memory=host.get("Memory", 0),
         shm=host.get("ShmSize", 0),
