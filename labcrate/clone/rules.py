@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from labcrate.clone.device_list import device_list_problem
 from labcrate.clone.env_file import LARGEST_ID, is_numeric_id, parse_size, writable
 from labcrate.clone.place import Clone
 from labcrate.clone.ports import LAST_PORT, PORTS, is_loopback
@@ -218,20 +219,10 @@ def _address(values: Mapping[str, str]) -> Iterator[Problem]:
         )
 
 
-DEVICE = re.compile(r"[0-9]{1,3}(:[0-9]{1,3})?|(GPU|MIG)-[0-9a-fA-F][0-9a-fA-F-]*")
-"""A GPU by index or UUID, or a MIG instance by UUID or as GPU:INSTANCE."""
-
-
 def _devices(values: Mapping[str, str]) -> Iterator[Problem]:
-    value = values.get("GPU_DEVICES") or OPTIONAL["GPU_DEVICES"]
-    names = value.split(",")
-    if value != "all" and not all(DEVICE.fullmatch(name) for name in names):
-        yield Problem(
-            text=f"GPU_DEVICES={value} is not a list of GPUs",
-            fix="write all, or e.g. 0,1 or GPU-<uuid> or MIG-<uuid> or 0:0, without spaces",
-        )
-    elif len(set(names)) < len(names):
-        yield Problem(text=f"GPU_DEVICES={value} names one twice", fix="name each device once")
+    found = device_list_problem(values.get("GPU_DEVICES") or OPTIONAL["GPU_DEVICES"])
+    if found:
+        yield Problem(text=found[0], fix=found[1])
 
 
 def _ids(values: Mapping[str, str]) -> Iterator[Problem]:

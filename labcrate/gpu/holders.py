@@ -6,7 +6,7 @@ Pure functions, and two readings at the end.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ from labcrate.engine.engine import Engine
 from labcrate.gpu.cards import Card, Host
 from labcrate.gpu.devices import CDI, offered_names, selected_cards
 from labcrate.gpu.offer import parse_choice
-from labcrate.gpu.usage import Program, Usage
+from labcrate.gpu.usage import Program
 from labcrate.lab.containers import Container, all_containers, inspect_containers
 
 HOLDING = ("running", "paused", "restarting")
@@ -95,11 +95,13 @@ def holders_of(
     pids: Mapping[str, frozenset[int]],
     project: str,
 ) -> tuple[Holder, ...]:
-    """Who has a card: labs first. project: this clone's. pids: a container's processes, by its id.
+    """Who has a card: labs first; nobody has one that is free.
 
-    A container that holds several cards counts on each, whatever its processes use.
+    project: this clone's. pids: a container's processes, by its id. A container that holds several
+    cards counts on each, whatever its processes use.
     """
     here = [one for one in programs if one.uuid == card.uuid]
+    used = {one.pid for one in here}
     labs = [
         Holder(
             lab=one.lab or one.project,
@@ -109,20 +111,11 @@ def holders_of(
             programs=tuple(p for p in here if p.pid in pids.get(one.id, ())),
         )
         for one in containers
-        if card in held_cards(one.gpu, cards)
+        if card in held_cards(one.gpu, cards) or used & pids.get(one.id, frozenset())
     ]
     theirs: frozenset[int] = frozenset().union(*pids.values())
     others = [Holder(programs=(one,)) for one in here if one.pid not in theirs]
     return (*labs, *others)
-
-
-def is_free(
-    card: Card, containers: Iterable[Container], usage: Usage, cards: Sequence[Card]
-) -> bool:
-    """Whether no lab's container and no process has a card."""
-    if any(one.uuid == card.uuid for one in usage.programs):
-        return False
-    return not any(card in held_cards(one.gpu, cards) for one in containers)
 
 
 def containers_with_cards(listed: Sequence[Container] | None = None) -> tuple[Container, ...]:

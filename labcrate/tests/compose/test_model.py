@@ -272,7 +272,8 @@ def test_a_list_that_the_tasks_write(
 ) -> None:
     """It takes the place of the overlay's file, and says the same but for the devices."""
     listed = tmp_path / "gpu.yaml"
-    listed.write_text(device_overlay(Choice(overlay=overlay, devices=devices, reason="")))
+    choice = Choice(overlay=overlay, devices=devices, reason="")
+    listed.write_text(device_overlay(choice, ",".join(devices)))
     some = model(tmp_path, listed)["services"]["jupyter"]
     every = model(tmp_path, ROOT / "compose" / f"{overlay}.yaml")["services"]["jupyter"]
     (request,) = some["deploy"]["resources"]["reservations"]["devices"]
@@ -282,6 +283,17 @@ def test_a_list_that_the_tasks_write(
         one.pop("deploy")
         one["labels"].pop(labels.GPU)
     assert some == every
+
+
+def test_a_list_for_the_runtime_says_what_its_file_says(tmp_path: Path) -> None:
+    """With GPU_DEVICES=free, which the file cannot take."""
+    listed = tmp_path / "gpu.yaml"
+    listed.write_text(
+        device_overlay(Choice(overlay="gpu-runtime", devices=("0", "2"), reason=""), "free:2")
+    )
+    some = model(tmp_path, listed, GPU_DEVICES="free:2")
+    every = model(tmp_path, ROOT / "compose" / "gpu-runtime.yaml", GPU_DEVICES="0,2")
+    assert some["services"]["jupyter"] == every["services"]["jupyter"]
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from labcrate.clone.env_file import fill
 from labcrate.clone.place import Clone
 from labcrate.clone.ports import free_port
 from labcrate.clone.settings import load
-from labcrate.gpu import decide, toolkit, unused
+from labcrate.gpu import card_lock, decide, toolkit, unused
 from labcrate.gpu.cards import Host
 from labcrate.lab.compose import Lab, parse_model
 from labcrate.lab.images import inputs_digest
@@ -227,6 +227,10 @@ def task_lab(
     clone: Clone, double: Double, jupyter_server: JupyterServer, monkeypatch: pytest.MonkeyPatch
 ) -> TaskLab:
     """The lab, with the user in its folder and nobody at the terminal."""
+    shared = clone.root.parent / "shared"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    monkeypatch.setattr(card_lock, "PLACES", (shared,))
     # Each process that runs tests draws from another hundred, below those that the kernel gives.
     first = free_port(20_000 + os.getpid() % 100 * 100, set())
     second = free_port(first + 1, set())

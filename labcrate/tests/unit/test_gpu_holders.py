@@ -15,7 +15,6 @@ from labcrate.gpu.holders import (
     containers_with_cards,
     held_cards,
     holders_of,
-    is_free,
     known_cards,
     processes_of,
 )
@@ -105,6 +104,7 @@ FIRST = container("c2", "gpu-cdi nvidia.com/gpu=0", "lab-own")
 RUN = container("c3", "gpu-runtime 1", "lab-b", run="train")
 ON_0 = Program(uuid="GPU-0a", pid=10, name="python3", mib=100)
 ON_1 = Program(uuid="GPU-1a", pid=20, name="python3", mib=200, user="alice")
+STRAY = Program(uuid="GPU-1a", pid=11, name="python3", mib=1)
 
 
 @pytest.mark.parametrize(
@@ -115,6 +115,8 @@ ON_1 = Program(uuid="GPU-1a", pid=20, name="python3", mib=200, user="alice")
         ((FIRST, RUN), (), [["lab-own (this lab)"], ["the run train of lab-b"]]),
         ((WHOLE, FIRST), (), [["lab-a", "lab-own (this lab)"], ["lab-a"]]),
         ((), (ON_0, ON_1), [["python3, process 10"], ["python3, process 20 of alice"]]),
+        # A process in a container whose label says nothing of this card.
+        ((FIRST,), (ON_0, STRAY), [["lab-own (this lab)"], ["lab-own (this lab)"]]),
         ((FIRST,), (ON_0, ON_1), [["lab-own (this lab)"], ["python3, process 20 of alice"]]),
         ((RUN,), (ON_0,), [["python3, process 10"], ["the run train of lab-b"]]),
     ],
@@ -126,8 +128,6 @@ def test_who_has_what(
     for card, names in zip(TWO, told, strict=True):
         found = holders_of(card, TWO, containers, programs, pids, "lab-own")
         assert [one.name for one in found] == names
-        known = Usage(programs=programs)
-        assert is_free(card, containers, known, TWO) is (names == [])
 
 
 def test_a_holder_says_since_when_and_how_much() -> None:

@@ -59,6 +59,10 @@ def test_a_good_set_has_no_problem(clone: Clone) -> None:
         ("GPU_DEVICES", "-1", "is not a list of GPUs"),
         ("GPU_DEVICES", "GPU-", "is not a list of GPUs"),
         ("GPU_DEVICES", "nvidia.com/gpu=0", "is not a list of GPUs"),
+        ("GPU_DEVICES", "free:0", "GPU_DEVICES=free:0 is not a list of GPUs"),
+        ("GPU_DEVICES", "free:", "is not a list of GPUs"),
+        ("GPU_DEVICES", "free,0", "is not a list of GPUs"),
+        ("GPU_DEVICES", "Free", "is not a list of GPUs"),
         ("GPU_DEVICES", "0,1,0", "GPU_DEVICES=0,1,0 names one twice"),
         ("TORCH_BACKEND", "cuda12", "TORCH_BACKEND=cuda12 is not a choice"),
         ("SHM_SIZE", "lots", "SHM_SIZE=lots is not a size"),
@@ -108,6 +112,8 @@ def test_an_empty_root_is_the_clone(clone: Clone) -> None:
         "GPU-5d1f1a9e-7a3c-1b2c-3d4e-5f6a7b8c9d0e",
         "MIG-5d1f1a9e-7a3c-1b2c-3d4e-5f6a7b8c9d0e,1",
         "0:0,0:1",
+        "free",
+        "free:2",
     ],
 )
 def test_lists_of_gpus(clone: Clone, value: str) -> None:
