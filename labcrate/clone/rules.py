@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from labcrate.clone.device_list import device_list_problem
-from labcrate.clone.env_file import LARGEST_ID, is_numeric_id, parse_size, writable
+from labcrate.clone.env_file import LARGEST_ID, is_numeric_id, writable
+from labcrate.clone.limits import limit_problems
 from labcrate.clone.place import Clone
 from labcrate.clone.ports import LAST_PORT, PORTS, is_loopback
 from labcrate.errors import Code
@@ -24,12 +25,6 @@ STRONG_TOKEN = 32
 
 VARIED = 8
 """Different characters that such a token must have; 1 in 10^7 of random ones has fewer."""
-
-LEAST_MEMORY = 256 * 2**20
-"""Bytes. JupyterLab without a kernel takes 80 MB (measured), a first kernel 60 MB more."""
-
-LEAST_PIDS = 256
-"""Processes and threads. JupyterLab and a kernel with PyTorch have 19 on two cores (measured)."""
 
 TYPO = 0.85
 """How like a variable of the lab (difflib's ratio) an unknown name must be to count as a typo of
@@ -47,6 +42,7 @@ OPTIONAL = {
     "SHM_SIZE": "8g",
     "MEMORY_LIMIT": "0",
     "PIDS_LIMIT": "16384",
+    "IDLE_HOURS": "0",
     "BIND_ADDRESS": "127.0.0.1",
     "TZ": "",
     "HOST_WHEELS": "",
@@ -74,7 +70,7 @@ class Problem:
 def check(values: Mapping[str, str], clone: Clone) -> list[Problem]:
     """Every problem of a set of values; reads the file system for ROOT_DIR alone."""
     rules = (_typo, _missing, _ports, _token, _container_dirs)
-    more = (_choices, _sizes, _address, _devices, _ids)
+    more = (_choices, _limits, _address, _devices, _ids)
     found = [problem for rule in (*rules, *more) for problem in rule(values)]
     return [*found, *_folders(values, clone)]
 
@@ -194,18 +190,9 @@ def _choices(values: Mapping[str, str]) -> Iterator[Problem]:
             )
 
 
-def _sizes(values: Mapping[str, str]) -> Iterator[Problem]:
-    least = {"MEMORY_LIMIT": LEAST_MEMORY, "PIDS_LIMIT": LEAST_PIDS}
-    for name, unit in (("SHM_SIZE", "g"), ("MEMORY_LIMIT", "g"), ("PIDS_LIMIT", "")):
-        value = values.get(name) or OPTIONAL[name]
-        what, example = ("size", "8g") if unit else ("number", OPTIONAL[name])
-        if not re.fullmatch("[0-9]+[bkmgBKMG]?" if unit else "[0-9]{1,7}", value):
-            yield Problem(text=f"{name}={value} is not a {what}", fix=f"write {name}={example}")
-        elif 0 < parse_size(value) < least.get(name, 0):
-            yield Problem(
-                text=f"{name}={value} is less than JupyterLab itself needs",
-                fix=f"set it to {'256m' if unit else LEAST_PIDS} or more (0: no limit)",
-            )
+def _limits(values: Mapping[str, str]) -> Iterator[Problem]:
+    for text, fix in limit_problems({**OPTIONAL, **{k: v for k, v in values.items() if v}}):
+        yield Problem(text=text, fix=fix)
 
 
 def _address(values: Mapping[str, str]) -> Iterator[Problem]:

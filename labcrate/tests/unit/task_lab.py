@@ -179,7 +179,7 @@ class TaskLab:
             "Name": f"/{PROJECT}-{name}-1",
             "RestartCount": told.get("restarts", 0),
             "State": {**state, "StartedAt": STARTED, "OOMKilled": told.get("oom", False)},
-            "Config": {"Labels": known},
+            "Config": {"Labels": known, "Env": told.get("env")},
         }
 
     def images(self) -> list[dict[str, Any]]:

@@ -66,6 +66,10 @@ def test_a_good_set_has_no_problem(clone: Clone) -> None:
         ("GPU_DEVICES", "0,1,0", "GPU_DEVICES=0,1,0 names one twice"),
         ("TORCH_BACKEND", "cuda12", "TORCH_BACKEND=cuda12 is not a choice"),
         ("SHM_SIZE", "lots", "SHM_SIZE=lots is not a size"),
+        ("IDLE_HOURS", "12h", "IDLE_HOURS=12h is not a number of hours"),
+        ("IDLE_HOURS", "-1", "is not a number of hours"),
+        ("IDLE_HOURS", "nan", "is not a number of hours"),
+        ("IDLE_HOURS", "0.05", "IDLE_HOURS=0.05 would end kernels between two cells"),
         ("MEMORY_LIMIT", "8 GB", "MEMORY_LIMIT=8 GB is not a size"),
         ("MEMORY_LIMIT", "40m", "MEMORY_LIMIT=40m is less than JupyterLab itself needs"),
         ("MEMORY_LIMIT", "1", "is less than JupyterLab itself needs"),
@@ -152,3 +156,8 @@ def test_other_machines_need_a_strong_token(clone: Clone) -> None:
 def test_a_dollar_needs_single_quotes() -> None:
     assert len(list(check_quoting("ROOT_DIR=/data/$USER\n# a $ in a comment\n"))) == 1
     assert list(check_quoting("ROOT_DIR='/data/$USER'\n")) == []
+
+
+@pytest.mark.parametrize("value", ["", "0", "0.0", "0.1", "12", "0.5", "168"])
+def test_hours_after_which_an_idle_kernel_goes(clone: Clone, value: str) -> None:
+    assert problems(clone, IDLE_HOURS=value) == []
