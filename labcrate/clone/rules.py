@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from labcrate.clone.device_list import device_list_problem
-from labcrate.clone.env_file import LARGEST_ID, is_numeric_id, writable
+from labcrate.clone.env_file import LARGEST_ID, is_numeric_id, readable_folder, writable
 from labcrate.clone.limits import limit_problems
 from labcrate.clone.place import Clone
 from labcrate.clone.ports import LAST_PORT, PORTS, is_loopback
@@ -48,6 +48,7 @@ OPTIONAL = {
     "HOST_WHEELS": "",
     "COMPOSE_FILE": "compose/compose.yaml",
     "SEARCH_PORT": "",
+    "SHARED_MODELS": "",
 }
 REQUIRED = (
     *("COMPOSE_PROJECT_NAME", "JUPYTER_PORT", "JUPYTER_TOKEN", "TENSORBOARD_PORT"),
@@ -68,11 +69,11 @@ class Problem:
 
 
 def check(values: Mapping[str, str], clone: Clone) -> list[Problem]:
-    """Every problem of a set of values; reads the file system for ROOT_DIR alone."""
+    """Every problem of a set of values; reads the file system for its folders alone."""
     rules = (_typo, _missing, _ports, _token, _container_dirs)
     more = (_choices, _limits, _address, _devices, _ids)
     found = [problem for rule in (*rules, *more) for problem in rule(values)]
-    return [*found, *_folders(values, clone)]
+    return [*found, *_folders(values, clone), *_shared_models(values)]
 
 
 def check_quoting(text: str) -> Iterator[Problem]:
@@ -162,6 +163,16 @@ def _folders(values: Mapping[str, str], clone: Clone) -> Iterator[Problem]:
         yield Problem(
             text=f"ROOT_DIR={value or clone.root} is not writable for this user",
             fix="name a folder of your own, or change this one's owner",
+            code=Code.FOLDER,
+        )
+
+
+def _shared_models(values: Mapping[str, str]) -> Iterator[Problem]:
+    value = values.get("SHARED_MODELS", "")
+    if value and not (Path(value).is_absolute() and readable_folder(Path(value))):
+        yield Problem(
+            text=f"SHARED_MODELS={value} is not a folder that this user can read",
+            fix="write the whole path of a folder, from / on, or leave it empty: none",
             code=Code.FOLDER,
         )
 

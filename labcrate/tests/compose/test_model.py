@@ -30,8 +30,8 @@ ARTICLE = (
     "TENSORBOARD_PORT",
     "TENSORBOARD_DIR",
 )
-TASKS_ONLY = {"GPU", "GPU_DEVICES", "COMPOSE_FILE"}
-"""Read by the tasks, or by Compose before it reads any file."""
+TASKS_ONLY = {"GPU", "GPU_DEVICES", "COMPOSE_FILE", "SHARED_MODELS"}
+"""Read by the tasks, by Compose before it reads any file, or in a file of its own."""
 
 PREDEFINED = {"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"}
 
@@ -251,6 +251,21 @@ def test_what_the_engine_is_asked_for(
     jupyter = model(tmp_path, ROOT / "compose" / f"{overlay}.yaml")["services"]["jupyter"]
     devices = jupyter["deploy"]["resources"]["reservations"]["devices"]
     assert devices == [{"capabilities": ["gpu"], **request_}]
+
+
+def test_models_for_all_labs_are_read_only(tmp_path: Path) -> None:
+    overlay = ROOT / "compose" / "shared-models.yaml"
+    found = model(tmp_path, overlay, SHARED_MODELS="/srv/my models")["services"]
+    mounts = {one["target"]: one for one in found["jupyter"]["volumes"]}
+    shared = mounts.pop("/lab/shared-models")
+    assert (shared["source"], shared["read_only"]) == ("/srv/my models", True)
+    assert not shared["bind"].get("create_host_path")
+    assert list(mounts) == [
+        one["target"] for one in model(tmp_path)["services"]["jupyter"]["volumes"]
+    ]
+    (tmp_path / ".env").write_text("".join(f"{n}={v}\n" for n, v in VALUES.items()))
+    refused = compose(tmp_path, "config", overlays=(overlay,))
+    assert "set it in .env" in refused.stderr
 
 
 @pytest.mark.parametrize("devices", ["all", "0,1", "MIG-ab"])

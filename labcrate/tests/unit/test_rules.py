@@ -48,6 +48,9 @@ def test_a_good_set_has_no_problem(clone: Clone) -> None:
         ("ROOT_DIR", "/no/such/folder", "ROOT_DIR=/no/such/folder does not exist"),
         ("ROOT_DIR", "/etc/hostname", "ROOT_DIR=/etc/hostname is a file"),
         ("ROOT_DIR", "/proc", "is not writable"),
+        ("SHARED_MODELS", "models", "SHARED_MODELS=models is not a folder that this user can read"),
+        ("SHARED_MODELS", "/no/such/folder", "SHARED_MODELS=/no/such/folder is not a folder"),
+        ("SHARED_MODELS", "/etc/hostname", "SHARED_MODELS=/etc/hostname is not a folder"),
         ("JUPYTER_DIR", "/etc", "JUPYTER_DIR=/etc is not inside a folder that the lab keeps"),
         ("JUPYTER_DIR", "/lab/notebooks/../../etc", "is not inside"),
         ("TENSORBOARD_DIR", "runs", "TENSORBOARD_DIR=runs is not inside"),
@@ -161,3 +164,8 @@ def test_a_dollar_needs_single_quotes() -> None:
 @pytest.mark.parametrize("value", ["", "0", "0.0", "0.1", "12", "0.5", "168"])
 def test_hours_after_which_an_idle_kernel_goes(clone: Clone, value: str) -> None:
     assert problems(clone, IDLE_HOURS=value) == []
+
+
+@pytest.mark.parametrize("value", ["", "/usr/share"])
+def test_a_folder_of_models_may_be_one_that_cannot_be_written_to(clone: Clone, value: str) -> None:
+    assert problems(clone, SHARED_MODELS=value) == []
