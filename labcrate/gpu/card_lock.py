@@ -30,11 +30,11 @@ QUIET_S = 1.0
 
 
 @contextmanager
-def cards_locked() -> Iterator[Callable[[], None]]:
+def cards_locked(*, kept: bool = True) -> Iterator[Callable[[], None]]:
     """Hold the lock; what it yields gives it back earlier.
 
-    Processes that are waited for keep it, too: where a task is killed, the Compose that it has
-    started brings the lab up, and only then another lab chooses.
+    kept: processes that are waited for keep it, too. Where a task is killed, the Compose that it
+    has started brings the lab up, and only then another lab chooses.
     """
     lock = _taken(_shared() / NAME)
 
@@ -43,7 +43,7 @@ def cards_locked() -> Iterator[Callable[[], None]]:
         fcntl.flock(lock, fcntl.LOCK_UN)
 
     try:
-        with process.keeping(lock):
+        with process.keeping(lock if kept else None):
             yield release
     finally:
         release()

@@ -65,15 +65,16 @@ def wait_for_free_cards(decision: Decision) -> Decision:
 
 
 @contextmanager
-def claimed(decision: Decision) -> Iterator[tuple[Decision, Release]]:
+def claimed(decision: Decision, *, kept: bool = True) -> Iterator[tuple[Decision, Release]]:
     """The decision with its cards, and nobody else chooses until the lab is started.
 
     What is yielded beside it gives up the lock earlier. Nothing is locked where nothing is chosen.
+    kept: see `cards_locked`; not for what may run for hours.
     """
     if decision.wanted is None or process.is_dry():
         yield with_free_cards(decision), lambda: None
         return
-    with cards_locked() as release:
+    with cards_locked(kept=kept) as release:
         yield with_free_cards(decision), release
 
 

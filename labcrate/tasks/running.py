@@ -87,7 +87,7 @@ def run(
 def run_here(lab: Lab, decision: Decision | None, name: str, command: Sequence[str]) -> int:
     """A run on this terminal; another lab may choose its card as soon as this one has it."""
     flags = terminal_flags()
-    with with_cards(lab, decision) as (taken, release):
+    with with_cards(lab, decision, kept=False) as (taken, release):
         if decision is None or decision.wanted is None:
             return run_attached(taken, name, flags, command)
         with until_running(run_container(taken, name), release):
@@ -95,12 +95,14 @@ def run_here(lab: Lab, decision: Decision | None, name: str, command: Sequence[s
 
 
 @contextmanager
-def with_cards(lab: Lab, decision: Decision | None) -> Iterator[tuple[Lab, Release]]:
+def with_cards(
+    lab: Lab, decision: Decision | None, *, kept: bool = True
+) -> Iterator[tuple[Lab, Release]]:
     """The running lab as it is, or the one that was decided, with free cards if it takes some."""
     if decision is None:
         yield lab, lambda: None
         return
-    with claimed(decision) as (chosen, release):
+    with claimed(decision, kept=kept) as (chosen, release):
         if decision.wanted:
             output.row("gpu", chosen.choice.line)
         yield chosen.lab, release

@@ -131,7 +131,8 @@ from labcrate.gpu import card_lock
 
 root = Path(sys.argv[1])
 card_lock.PLACES = (root / "shared",)
-with locked(Clone(root=root, here=root), "up"), card_lock.cards_locked():
+kept = sys.argv[2] == "True"
+with locked(Clone(root=root, here=root), "up"), card_lock.cards_locked(kept=kept):
     process.ask(("sh", "-c", "echo $$ > started; exec sleep 30"), cwd=root)
 """
 
@@ -143,15 +144,17 @@ def wait_until(happens: Callable[[], bool]) -> None:
     assert happens()
 
 
-def test_a_killed_up_keeps_it_as_long_as_its_compose_runs(shared: Path) -> None:
-    """And the lock of its clone, too."""
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_killed_up_keeps_it_as_long_as_its_compose_runs(shared: Path, kept: bool) -> None:
+    """And the lock of its clone, too. A run on a terminal would keep it for hours, so it does
+    not."""
     root = shared.parent
-    holder = subprocess.Popen((sys.executable, "-c", HOLDS, str(root)), cwd=ROOT)
+    holder = subprocess.Popen((sys.executable, "-c", HOLDS, str(root), str(kept)), cwd=ROOT)
     started, own = root / "started", root / ".labcrate" / "lock"
     wait_until(lambda: started.exists() and started.read_text().strip() != "")
     holder.send_signal(signal.SIGKILL)
     holder.wait(10)
-    assert is_locked(shared / NAME)
+    assert is_locked(shared / NAME) is kept
     assert is_locked(own)
     os.kill(int(started.read_text()), signal.SIGKILL)
     wait_until(lambda: not is_locked(shared / NAME) and not is_locked(own))

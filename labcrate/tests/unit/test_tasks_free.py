@@ -146,10 +146,10 @@ def test_a_card_that_is_lost_in_the_last_moment_is_waited_for_again(
     looks: list[str] = []
     real = free.cards_locked
 
-    def locked() -> Any:
+    def locked(**how: bool) -> Any:
         looks.append("lock")
         pool.others = {"lab-b": {"gpu": ALL}} if len(looks) == 1 else {}
-        return real()
+        return real(**how)
 
     def sleep(_seconds: float) -> None:
         pool.others = {}
