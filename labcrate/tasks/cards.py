@@ -55,7 +55,10 @@ def gpus(c: Context, json_: bool = False) -> None:  # noqa: ARG001
         rows = [row for one in states for row in card_rows(one)]
         output.table(HEADINGS, rows, whole=("card",))
     if kernels:
-        shown = [(one.notebook, mebibytes(one.mib), one.state, one.since) for one in kernels]
+        shown = [
+            (output.printable(one.notebook), mebibytes(one.mib), one.state, one.since)
+            for one in kernels
+        ]
         headings = ("notebook", "memory", "state", "last active (UTC)")
         output.table(headings, shown, title="kernels of this lab on a GPU")
     if why:

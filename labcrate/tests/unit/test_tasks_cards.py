@@ -87,7 +87,7 @@ def test_own_kernels_on_a_card_are_named(
     args = f"814 /usr/bin/python -m ipykernel_launcher -f /home/lab/x/kernel-{KERNEL_ID}.json"
     shared.double.expect("docker", "top", "id-jupyter", "pid,args", stdout=f"PID COMMAND\n{args}\n")
     session = {
-        "path": "notebooks/train.ipynb",
+        "path": "notebooks/\x1b[2Jtrain.ipynb",
         "kernel": {
             "id": KERNEL_ID,
             "execution_state": "idle",
@@ -97,7 +97,7 @@ def test_own_kernels_on_a_card_are_named(
     answer = type("Answer", (), {"status": 200, "body": json.dumps([session]).encode()})()
     monkeypatch.setattr("labcrate.gpu.kernels.get", lambda _snapshot, _path: answer)
     gpus(context())
-    row = "notebooks/train.ipynb │ 4202 MiB │ idle │ 2026-11-26 09:00"
+    row = "notebooks/\N{REPLACEMENT CHARACTER}[2Jtrain.ipynb │ 4202 MiB │ idle │ 2026-11-26 09:00"
     assert row in told(capsys)
     answer.status = 403
     gpus(context())
