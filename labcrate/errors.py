@@ -36,6 +36,7 @@ class Code(IntEnum):
     BUSY = 34, "kernels, programs or runs are at work, and would be lost"
     GPU_NOT_OFFERED = 40, "the engine offers no such GPU"
     GPU_PROOF = 41, "the GPU is there and does not work"
+    GPU_TAKEN = 42, "no card is free, or not as many as GPU_DEVICES asks for"
     PACKAGE_REFUSED = 50, "this is not a package that can be added"
     PACKAGE_CONFLICT = 51, "the package contradicts what is installed"
     PACKAGE_UNKNOWN = 52, "no index has such a package"

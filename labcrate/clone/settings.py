@@ -47,6 +47,7 @@ class Settings:
     gpu_devices: str
     bind_address: str
     host_wheels: str
+    shared_models: str
     memory_limit: int = 0
     compose_files: tuple[str, ...] = ("compose/compose.yaml",)
     compose_file_set: bool = True
@@ -141,6 +142,7 @@ def make_settings(values: Mapping[str, str], clone: Clone) -> Settings:
         gpu_devices=get["GPU_DEVICES"],
         bind_address=get["BIND_ADDRESS"],
         host_wheels=get["HOST_WHEELS"],
+        shared_models=get["SHARED_MODELS"],
         memory_limit=parse_size(get["MEMORY_LIMIT"]),
         compose_files=tuple(get["COMPOSE_FILE"].split(":")),
         compose_file_set=bool(values.get("COMPOSE_FILE")),

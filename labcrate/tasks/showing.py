@@ -50,6 +50,7 @@ def status(c: Context, json_: bool = False) -> None:  # noqa: ARG001
             "gpu": devices,
             "gpu_unused": unused,
             "torch_backend": snapshot.lab.torch_backend,
+            "idle_hours": snapshot.jupyter.idle_hours if snapshot.jupyter else 0,
         }
         output.say(json.dumps(payload, indent=2))
         return
@@ -64,6 +65,9 @@ def status(c: Context, json_: bool = False) -> None:  # noqa: ARG001
         output.table(("run", "since", "command"), told_runs, title="runs", whole=("run",))
     if devices:
         output.say(f"JupyterLab has the GPU: {', '.join(devices)}")
+    if snapshot.jupyter and snapshot.jupyter.idle_hours:
+        hours = f"{snapshot.jupyter.idle_hours:g}"
+        output.say(f"Kernels that compute nothing for {hours} hours are ended (IDLE_HOURS).")
     if stale:
         output.say(f"Not up to date: {', '.join(stale)}. The next `invoke up` builds it.")
     show_notices(told)
