@@ -46,6 +46,7 @@ class Code(IntEnum):
     INDEX_LOGIN = 57, "the package index refuses the login, or wants one"
     CLEAN = 60, "clean was not agreed to, or something would not go"
     FINDINGS = 70, "the doctor found an error"
+    TUNNEL = 80, "the tunnel to another machine could not be made, or was cut"
     HUNG_UP = 129, "the terminal went away (SIGHUP)"
     INTERRUPTED = 130, "Ctrl-C"
     TERMINATED = 143, "SIGTERM"

@@ -123,7 +123,7 @@ class Port:
     @property
     def link(self) -> str:
         host = "127.0.0.1" if self.address in ("", "0.0.0.0") else self.address  # noqa: S104
-        return f"http://{host}:{self.number}/"
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.number}/"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,6 +25,7 @@ from labcrate.lab.containers import Container, runs_of
 from labcrate.lab.notices import notices
 from labcrate.lab.runs import find_run, since
 from labcrate.lab.snapshot import Snapshot
+from labcrate.lab.way_in import links_as_json
 from labcrate.tasks.base import finish, lab_task, read_lab, require_up
 from labcrate.tasks.words import Takes
 
@@ -136,10 +137,13 @@ def doctor(c: Context, json_: bool = False) -> None:  # noqa: ARG001
         raise Exit(code=Code.FINDINGS)
 
 
-@lab_task()
-def url(c: Context) -> None:  # noqa: ARG001
+@lab_task(json_="as JSON, for programs")
+def url(c: Context, json_: bool = False) -> None:  # noqa: ARG001
     """Print the links, JupyterLab's with its token."""
     snapshot = read_lab()
+    if json_:
+        output.say(json.dumps(links_as_json(snapshot)))
+        return
     report_links(snapshot.links(snapshot.settings.jupyter_token))
     warn_of_others(snapshot.settings.bind_address)
 
