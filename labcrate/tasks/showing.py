@@ -6,13 +6,11 @@ import json
 import re
 import sys
 import time
-import webbrowser
 from collections.abc import Mapping, Sequence
 
 from invoke import Context, Exit
 
 from labcrate import output, process
-from labcrate.clone.page import private_page
 from labcrate.clone.place import find_clone
 from labcrate.clone.ports import is_loopback
 from labcrate.doctor.examine import diagnose
@@ -20,12 +18,11 @@ from labcrate.doctor.findings import as_json, has_errors, show_findings, summari
 from labcrate.errors import Code
 from labcrate.gpu.decide import as_started, running_choice
 from labcrate.gpu.unused import unused_now
-from labcrate.lab.compose import JUPYTER
 from labcrate.lab.containers import Container, runs_of
 from labcrate.lab.notices import notices
 from labcrate.lab.runs import find_run, since
 from labcrate.lab.snapshot import Snapshot
-from labcrate.lab.way_in import links_as_json
+from labcrate.lab.way_in import links_as_json, open_pages, ways_in
 from labcrate.tasks.base import finish, lab_task, read_lab, require_up
 from labcrate.tasks.words import Takes
 
@@ -110,7 +107,7 @@ def show_unused(told: str) -> None:
 
 
 def report_links(found: Mapping[str, str]) -> None:
-    for name, address in found.items():
+    for name, address in (*found.items(), *ways_in(found)):
         output.row(name, address)
 
 
@@ -153,9 +150,9 @@ def open_(c: Context) -> None:  # noqa: ARG001
     """Open JupyterLab and the other services in the browser."""
     snapshot = read_lab()
     require_up(snapshot)
-    for service, address in snapshot.links(snapshot.settings.jupyter_token).items():
-        secret = service == JUPYTER
-        webbrowser.open(private_page(snapshot.lab.clone, address) if secret else address)
+    if not open_pages(snapshot):
+        output.say("No browser opens on this machine. These are the links:")
+        report_links(snapshot.links(snapshot.settings.jupyter_token))
 
 
 @lab_task(
