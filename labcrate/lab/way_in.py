@@ -13,6 +13,7 @@ from labcrate import environment
 from labcrate.clone.page import private_page
 from labcrate.clone.place import find_clone
 from labcrate.clone.ports import is_loopback, names_this_machine
+from labcrate.engine.endpoint import endpoint, login_of, machine_of
 from labcrate.lab.compose import JUPYTER
 from labcrate.lab.far_lab import far_folder
 from labcrate.lab.snapshot import Snapshot
@@ -29,6 +30,23 @@ def links_as_json(snapshot: Snapshot) -> dict[str, object]:
 
 def ways_in(links: Mapping[str, str]) -> list[Row]:
     """What to say below the links where the browser is on another machine than the lab's ports."""
+    return far_way(links) or way_by_ssh(links)
+
+
+def far_way(links: Mapping[str, str]) -> list[Row]:
+    """The way to an engine on another machine, for links that only that machine can open."""
+    address, forwards = endpoint(), tunnel_flags(links)
+    machine = machine_of(address)
+    if not machine or not forwards:
+        return []
+    return [
+        ("tunnel", f"ssh -N {forwards} {login_of(address)}"),
+        ("", f"(the engine is on {machine}: links with 127.0.0.1 work through this tunnel)"),
+    ]
+
+
+def way_by_ssh(links: Mapping[str, str]) -> list[Row]:
+    """The way to this machine, for who came in by ssh."""
     forwards = tunnel_flags(links)
     # The client's address and port, then the server's (ssh(1)).
     told = environment.variable("SSH_CONNECTION").split()
@@ -55,10 +73,10 @@ def tunnel_flags(links: Mapping[str, str]) -> str:
 
 
 def open_pages(snapshot: Snapshot) -> bool:
-    """Open all services in the browser; whether there is one on a screen of this machine."""
-    if not has_screen():
-        return False
+    """Open all services in the browser; whether one of this machine can show them."""
     links = snapshot.links(snapshot.settings.jupyter_token)
+    if not has_screen() or far_way(links):
+        return False
     clone = snapshot.lab.clone
     pages = [private_page(clone, link) if name == JUPYTER else link for name, link in links.items()]
     return [webbrowser.open(page) for page in pages].count(False) == 0

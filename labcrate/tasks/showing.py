@@ -22,7 +22,7 @@ from labcrate.lab.containers import Container, runs_of
 from labcrate.lab.notices import notices
 from labcrate.lab.runs import find_run, since
 from labcrate.lab.snapshot import Snapshot
-from labcrate.lab.way_in import links_as_json, open_pages, ways_in
+from labcrate.lab.way_in import far_way, links_as_json, open_pages, ways_in
 from labcrate.tasks.base import finish, lab_task, read_lab, require_up
 from labcrate.tasks.words import Takes
 
@@ -57,6 +57,8 @@ def status(c: Context, json_: bool = False) -> None:  # noqa: ARG001
         for name, row in services.items()
     ]
     output.table(headings, rows, title=snapshot.lab.project, whole=("address",))
+    for row in far_way(snapshot.links()):
+        output.row(*row)
     if runs:
         told_runs = [(one.run, since(one), one.command) for one in runs]
         output.table(("run", "since", "command"), told_runs, title="runs", whole=("run",))
@@ -151,7 +153,7 @@ def open_(c: Context) -> None:  # noqa: ARG001
     snapshot = read_lab()
     require_up(snapshot)
     if not open_pages(snapshot):
-        output.say("No browser opens on this machine. These are the links:")
+        output.say("No browser of this machine can show the lab. These are the links:")
         report_links(snapshot.links(snapshot.settings.jupyter_token))
 
 

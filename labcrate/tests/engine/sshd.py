@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from clone import clean_environ
+from clone import clean_environ, copy_tree
 
 from labcrate.clone import ports
 
@@ -209,3 +209,15 @@ class Opened:
             self.child.send_signal(signum)
         self.read_until("")
         return self.child.wait(20)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with serving(tmp_path_factory.mktemp("sshd")) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def laptop(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Laptop:
+    root = copy_tree(tmp_path_factory.mktemp("laptop") / "lab")
+    return Laptop(root=root, bin=server.folder / "bin")

@@ -11,12 +11,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from clone import Lab, copy_tree, said
-from sshd import Laptop, Server, serving
+from clone import Lab, said
+from sshd import Laptop, Server, laptop, server
 from web import Client, get
 
 from labcrate.clone.ports import port_is_free
 from labcrate.errors import Code
+
+__all__ = ["laptop", "server"]
+"""Fixtures."""
 
 pytestmark = pytest.mark.sshd
 
@@ -29,18 +32,6 @@ if [ "$3" = up ]; then echo 'building what is needed'; touch up; exit 0; fi
 printf '{"project": "x", "up": %s, "links": {"page": "http://127.0.0.1:'"$(cat port)"'/"}}' $up
 """
 """The tools of a clone over there: its `url --json`, and its `up`."""
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(tmp_path_factory.mktemp("sshd")) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def laptop(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Laptop:
-    root = copy_tree(tmp_path_factory.mktemp("laptop") / "lab")
-    return Laptop(root=root, bin=server.folder / "bin")
 
 
 class Page(http.server.BaseHTTPRequestHandler):
