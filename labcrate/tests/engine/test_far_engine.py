@@ -41,7 +41,7 @@ def test_the_same_path_on_both_works_and_its_ports_are_that_machines(
     up_lab: Lab, by_ssh: dict[str, str]
 ) -> None:
     before = up_lab.container()
-    done = up_lab.invoke("up", **by_ssh)
+    done = Lab(root=up_lab.root, environ=by_ssh).invoke("up")
     assert "already up; nothing was touched" in done.stdout
     port = up_lab.env["JUPYTER_PORT"]
     line = next(line for line in done.stdout.splitlines() if line.split()[:1] == ["tunnel"])

@@ -12,13 +12,15 @@ from pathlib import Path
 
 import pytest
 from clone import Lab, said
+from selenium import webdriver
 from sshd import Laptop, Server, laptop, server
+from test_browser import browser, find
 from web import Client, get
 
 from labcrate.clone.ports import port_is_free
 from labcrate.errors import Code
 
-__all__ = ["laptop", "server"]
+__all__ = ["browser", "laptop", "server"]
 """Fixtures."""
 
 pytestmark = pytest.mark.sshd
@@ -136,6 +138,15 @@ def test_a_notebook_computes_through_the_tunnel(tools_there: Lab, laptop: Laptop
         assert "the lab over there runs on" in opened.said
     assert get_refused(address + "/")
     assert json.loads(tools_there.invoke("url", "--json").stdout)["up"]
+
+
+@pytest.mark.browser
+def test_a_browser_shows_jupyterlab_through_the_tunnel(
+    tools_there: Lab, laptop: Laptop, browser: webdriver.Chrome
+) -> None:
+    with laptop.open_tunnel(f"box:{tools_there.root}") as opened:
+        browser.get(opened.links["jupyter"])
+        find(browser, ".jp-LauncherCard[data-category='Notebook']", timeout=60)
 
 
 def holders(token: str) -> list[str]:
