@@ -60,6 +60,11 @@ class Place:
     def __str__(self) -> str:
         return f"{self.login}:{self.folder}"
 
+    @property
+    def by_hand(self) -> str:
+        """What to type for a login there."""
+        return f"ssh -p {self.port} {self.login}" if self.port else f"ssh {self.login}"
+
     def ssh(self, *flags: str, script: str = "") -> tuple[str, ...]:
         """The argument list of ssh. Whatever shell the account there has, `sh` runs the script."""
         port = ("-p", self.port) if self.port else ()
@@ -154,7 +159,7 @@ def unasked(place: Place, answer: process.Result) -> LabError:
     if answer.returncode == process.TIMED_OUT:
         return LabError(
             f"{login} did not answer within {ANSWER_S:g} s",
-            fix=f"ssh {login}, and see what keeps it busy",
+            fix=f"{place.by_hand}, and see what keeps it busy",
             code=Code.TUNNEL,
         )
     if answer.returncode in (NO_FOLDER, NO_CLONE):
@@ -168,14 +173,14 @@ def unasked(place: Place, answer: process.Result) -> LabError:
         first = shlex.quote(f"cd {shlex.quote(folder)} && {FIRST}")
         return LabError(
             f"the clone {folder!r} on {login} has no .venv: nothing was started in it yet",
-            fix=f"ssh -t {login} {first}",
+            fix=f"{place.by_hand} -t {first}",
             code=Code.TUNNEL,
         )
     said = "\n".join(map(printable, (answer.stderr.strip() or answer.stdout).splitlines()))
     old = "--json" in said
     return LabError(
         f"the lab at {place} gives no links" + (f":\n{said}" if said else ""),
-        fix=f"{'update the lab there' if old else 'do there what it says'}: ssh {login}",
+        fix=f"{'update the lab there' if old else 'do there what it says'}: {place.by_hand}",
         code=Code.TUNNEL,
     )
 
@@ -186,7 +191,7 @@ def ssh_failed(place: Place, said: str) -> LabError:
     last = lines[-1] if lines else ""
     found = known.recognise(said, "ssh")
     if found is None:
-        fix = f"try it by hand: ssh {place.login}"
+        fix = f"try it by hand: {place.by_hand}"
         return LabError(f"ssh to {place.login} failed", why=last, fix=fix, code=Code.TUNNEL)
     problem = f"{place.login}: {found.problem}"
     return LabError(problem, why=last, fix=found.fix, code=found.code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 
 from invoke import Context, Exit
@@ -16,34 +17,35 @@ from labcrate.tasks.words import Takes
 
 
 @lab_task(
-    Takes(words="place"),
-    place="user@host, or user@host:folder; without a folder, that of this clone",
+    Takes(words="machine"),
+    machine="user@host, or user@host:folder; without a folder, that of this clone",
     up="start the lab over there first",
     port="the port of the sshd over there, where ssh's own settings do not say it",
 )
 def tunnel(
     c: Context,  # noqa: ARG001
-    place: Sequence[str] = (),
+    machine: Sequence[str] = (),
     up: bool = False,
     port: str = "",
 ) -> None:
     """Reach a lab on another machine by ssh: invoke tunnel user@host"""
     clone = find_clone()
-    if len(place) != 1:
+    if len(machine) != 1:
         raise LabError(
             "name one machine",
             fix="invoke tunnel user@host, or user@host:folder",
             code=Code.SETTINGS,
         )
-    there = parse_place(place[0], clone, port)
+    there = parse_place(machine[0], clone, port)
     found = ask_far_lab(there)
     if up:
         start_there(there)
         found = ask_far_lab(there)
     if not found.up and not process.is_dry():
+        again = shlex.join(("invoke", "tunnel", machine[0], *(("--port", port) if port else ())))
         raise LabError(
             f"the lab at {there} is not up",
-            fix=f"invoke tunnel {' '.join(place)} --up (starts it over there)",
+            fix=f"{again} --up (starts it over there)",
             code=Code.NOT_UP,
         )
     forwards = choose_forwards(found.links)

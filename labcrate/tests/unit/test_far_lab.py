@@ -186,7 +186,7 @@ def test_what_is_no_answer(said: str) -> None:
     [
         (91, "", Code.FOLDER, ("there is no folder 'my-lab' on ada@gpu", "ada@gpu:FOLDER")),
         (92, "", Code.FOLDER, ("there is no lab in the folder 'my-lab'", "ada@gpu:FOLDER")),
-        (93, "", Code.TUNNEL, ("has no .venv", "ssh -t ada@gpu 'cd my-lab && python3 bootstrap")),
+        (93, "", Code.TUNNEL, ("has no .venv", "ssh ada@gpu -t 'cd my-lab && python3 bootstrap")),
         (124, "", Code.TUNNEL, ("did not answer within 120 s", "ssh ada@gpu")),
         (11, "error: there is no .env\n", Code.TUNNEL, ("there is no .env", "ssh ada@gpu")),
         (1, "No idea what '--json' is!", Code.TUNNEL, ("--json", "update the lab there")),
@@ -204,36 +204,38 @@ def test_each_failure_has_words_of_its_own(
     laptop: Double, returncode: int, stderr: str, code: Code, words: tuple[str, ...]
 ) -> None:
     laptop.expect("ssh", "-T", returncode=returncode, stderr=stderr)
-    found, message = failed(tunnel, place=("ada@gpu:my-lab",))
+    found, message = failed(tunnel, machine=("ada@gpu:my-lab",))
     assert found == code
     assert [word for word in words if word not in message] == []
 
 
 def test_a_machine_without_ssh(laptop: Double, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(environment, "command_path", lambda _: None)
-    code, message = failed(tunnel, place=("gpu",))
+    code, message = failed(tunnel, machine=("gpu",))
     assert (code, "openssh-client" in message) == (Code.TUNNEL, True)
     assert laptop.calls == []
 
 
 @pytest.mark.usefixtures("laptop")
-@pytest.mark.parametrize("place", [(), ("one", "two")])
-def test_it_takes_one_machine(place: tuple[str, ...]) -> None:
-    assert failed(tunnel, place=place)[0] == Code.SETTINGS
+@pytest.mark.parametrize("machine", [(), ("one", "two")])
+def test_it_takes_one_machine(machine: tuple[str, ...]) -> None:
+    assert failed(tunnel, machine=machine)[0] == Code.SETTINGS
 
 
 def test_a_lab_that_is_down_is_started_with_up_alone(
     laptop: Double, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     far(laptop, up=False)
-    code, message = failed(tunnel, place=("gpu:x",))
-    assert (code, "invoke tunnel gpu:x --up" in message) == (Code.NOT_UP, True)
+    code, message = failed(tunnel, machine=("gpu:it's x",), port="22")
+    assert code == Code.NOT_UP
+    fix = message.partition("fix: ")[2].partition(" (")[0]
+    assert shlex.split(fix) == ["invoke", "tunnel", "gpu:it's x", "--port", "22", "--up"]
     assert len(laptop.calls) == 1
     laptop.expect("ssh", "-T", "gpu", starts("gpu:x"), returncode=31)
-    assert failed(tunnel, place=("gpu:x",), up=True)[0] == Code.UNHEALTHY
+    assert failed(tunnel, machine=("gpu:x",), up=True)[0] == Code.UNHEALTHY
     answers(monkeypatch, None)
     laptop.expect("ssh", "-t", "gpu", starts("gpu:x"), returncode=255)
-    code, message = failed(tunnel, place=("gpu:x",), up=True)
+    code, message = failed(tunnel, machine=("gpu:x",), up=True)
     assert (code, "ended before the lab there was up" in message) == (Code.TUNNEL, True)
 
 
@@ -251,7 +253,7 @@ def test_up_goes_first_and_then_the_links_are_asked_for(
     laptop.expect("ssh", "-T", starts("gpu:x"))
     laptop.expect("ssh", "-N", returncode=255)
     assert not free_ports
-    failed(tunnel, place=("gpu:x",), up=True)
+    failed(tunnel, machine=("gpu:x",), up=True)
     scripts = [shlex.split(argv[-1])[-1].rpartition("invoke ")[2] for argv in laptop.calls[:3]]
     assert scripts == ["url --json", "up", "url --json"]
 
@@ -311,7 +313,7 @@ def test_the_links_work_here_and_a_terminal_alone_gets_the_token(
     terminal: bool,
 ) -> None:
     monkeypatch.setattr(environment, "is_read_at_once", lambda: terminal)
-    code, message = failed(tunnel, place=("gpu:x",))
+    code, message = failed(tunnel, machine=("gpu:x",))
     assert (code, "the tunnel to gpu was cut" in message) == (Code.TUNNEL, True)
     assert "why: Connection closed." in message
     lines = capsys.readouterr().out.splitlines()
@@ -329,7 +331,7 @@ def test_ctrl_c_is_its_ordinary_end(laptop: Double) -> None:
         raise KeyboardInterrupt
 
     laptop.expect("ssh", "-N", does=interrupt)
-    code, message = failed(tunnel, place=("gpu:x",))
+    code, message = failed(tunnel, machine=("gpu:x",))
     assert (code, message) == (Code.INTERRUPTED, "the tunnel is closed; the lab over there runs on")
 
 
@@ -339,7 +341,7 @@ def test_a_tunnel_that_was_never_open_says_why_once(
 ) -> None:
     far(laptop)
     laptop.expect("ssh", "-N", returncode=255, stderr="x: Permission denied (publickey).\n")
-    code, message = failed(tunnel, place=("gpu:x",))
+    code, message = failed(tunnel, machine=("gpu:x",))
     assert (code, "refuses the login" in message) == (Code.TUNNEL, True)
     assert "Permission denied" not in capsys.readouterr().out
 
@@ -361,7 +363,7 @@ def test_a_dry_run_shows_the_tunnel_and_opens_none(
     laptop: Double, capsys: pytest.CaptureFixture[str]
 ) -> None:
     far(laptop, up=False)
-    tunnel(context(dry=True), place=("gpu:x",), up=True)
+    tunnel(context(dry=True), machine=("gpu:x",), up=True)
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[:2] for line in lines] == [["$", "ssh"]] * 2
     assert "-L 127.0.0.1:8888:127.0.0.1:8888" in lines[1]
