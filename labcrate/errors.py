@@ -47,6 +47,8 @@ class Code(IntEnum):
     INDEX_LOGIN = 57, "the package index refuses the login, or wants one"
     CLEAN = 60, "clean was not agreed to, or something would not go"
     FINDINGS = 70, "the doctor found an error"
+    TUNNEL = 80, "the tunnel to another machine could not be made, or was cut"
+    ENGINE_ELSEWHERE = 81, "the engine is on another machine and does not see this clone"
     HUNG_UP = 129, "the terminal went away (SIGHUP)"
     INTERRUPTED = 130, "Ctrl-C"
     TERMINATED = 143, "SIGTERM"

@@ -174,7 +174,8 @@ def check_where(facts: Facts) -> Iterator[Finding]:
             check="where",
             problem=f"the engine is on another machine ({found.host}, by {chosen}): the lab's "
             "folders and ports would be on that machine",
-            fix="docker context use default and unset DOCKER_HOST, or clone the lab over there",
+            fix="docker context use default and unset DOCKER_HOST; or clone the lab over there and "
+            "reach it with `invoke tunnel`",
         )
     elif found.context != "default" or by_variable:
         yield Finding(

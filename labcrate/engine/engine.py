@@ -13,6 +13,7 @@ from typing import Any
 
 from labcrate import environment, process
 from labcrate.engine.client import plugin_trouble
+from labcrate.engine.endpoint import endpoint, leads_away
 from labcrate.engine.podman import refuse_podman
 from labcrate.errors import Code, LabError
 
@@ -68,7 +69,7 @@ class Engine:
     @property
     def remote(self) -> bool:
         """Whether the engine runs on another machine than this one."""
-        return self.host.startswith(("ssh://", "tcp://", "http://", "https://"))
+        return leads_away(self.host)
 
 
 def version_pair(text: str) -> tuple[int, int]:
@@ -142,15 +143,27 @@ def denied() -> LabError:
     )
 
 
+def no_client() -> LabError:
+    """There is no `docker` command. With it, `setup` would install an engine that is not meant."""
+    if leads_away(endpoint()):
+        return LabError(
+            f"there is no `docker` command on this machine, and its engine is at {endpoint()}",
+            fix="install Docker's client (on Debian: docker-cli) with its Compose and Buildx "
+            "plugins; or, for an engine on this machine: unset DOCKER_HOST, then: invoke setup",
+            code=Code.ENGINE_MISSING,
+        )
+    return LabError(
+        "there is no container engine on this machine (no `docker` command)",
+        fix="invoke setup (installs Docker Engine, Compose and Buildx on Debian and Ubuntu)",
+        code=Code.ENGINE_MISSING,
+    )
+
+
 def find_engine(ask: Ask = process.ask) -> Engine:
     """The engine that `docker` talks to, or an error with the way to get one."""
     client = environment.command_path("docker")
     if client is None:
-        raise LabError(
-            "there is no container engine on this machine (no `docker` command)",
-            fix="invoke setup (installs Docker Engine, Compose and Buildx on Debian and Ubuntu)",
-            code=Code.ENGINE_MISSING,
-        )
+        raise no_client()
     questions = (
         ("docker", "info", "--format", "{{json .}}"),
         ("docker", "compose", "version", "--short"),

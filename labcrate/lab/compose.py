@@ -126,10 +126,11 @@ class Port:
     address: str
     number: int
 
-    @property
-    def link(self) -> str:
-        host = "127.0.0.1" if self.address in ("", "0.0.0.0") else self.address  # noqa: S104
-        return f"http://{host}:{self.number}/"
+    def link(self, machine: str = "") -> str:
+        """Its URL. machine: the engine's, where that is another one than this."""
+        everywhere = self.address in ("", "0.0.0.0", "::")  # noqa: S104
+        host = (machine or "127.0.0.1") if everywhere else self.address
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.number}/"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,9 +143,9 @@ class Service:
     has_health: bool
     build: Mapping[str, Any]
 
-    @property
-    def link(self) -> str:
-        return self.ports[0].link if self.ports else ""
+    def link(self, machine: str = "") -> str:
+        """The URL of its first port; "": it has none."""
+        return self.ports[0].link(machine) if self.ports else ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,6 +23,7 @@ from labcrate.clone.settings import Settings, load
 from labcrate.engine.engine import Engine, find_engine, require_engine
 from labcrate.engine.limits import report_limits
 from labcrate.engine.membership import as_member
+from labcrate.engine.sight import refuse_unseen
 from labcrate.errors import Code, LabError
 from labcrate.lab.compose import Lab
 from labcrate.lab.snapshot import Snapshot, take_snapshot
@@ -145,6 +146,8 @@ def alone(what: str) -> Iterator[Settings]:
     clone: Clone = find_clone()
     with locked(clone, what):
         settle(clone)
+        if what not in ("down", "clean"):
+            refuse_unseen(clone)
         settings = load(clone)
         # These two make room for it, and the next task puts it back.
         with if_there_is_room() if what in ("down", "clean") else nullcontext():

@@ -157,9 +157,9 @@ def test_the_search_page_is_off_by_default(tmp_path: Path) -> None:
     found = parse_model(model(tmp_path)).services
     assert list(found) == ["jupyter", "tensorboard", "search"]
     # Also with a .env that is older than the page.
-    assert found["search"].link == "http://127.0.0.1:8000/"
+    assert found["search"].link() == "http://127.0.0.1:8000/"
     moved = parse_model(model(tmp_path, SEARCH_PORT="8123")).services
-    assert moved["search"].link == "http://127.0.0.1:8123/"
+    assert moved["search"].link() == "http://127.0.0.1:8123/"
 
 
 def test_the_search_page_reads_the_models_and_writes_nothing(tmp_path: Path) -> None:
@@ -449,7 +449,7 @@ def test_an_owners_service_joins_with_variables_of_its_own(tmp_path: Path) -> No
     )
     found = parse_model(model(tmp_path, own, profiles=(), MLFLOW_PORT="5001"))
     assert list(found.services) == ["jupyter", "tensorboard", "mlflow"]
-    assert found.services["mlflow"].link == "http://127.0.0.1:5001/"
+    assert found.services["mlflow"].link() == "http://127.0.0.1:5001/"
     assert [service.name for service in found.built] == ["jupyter", "tensorboard"]
     assert found.volumes == ("lab-test-1_home",)
     assert [one.has_health for one in found.services.values()] == [True, True, False]

@@ -174,8 +174,9 @@ def stand_in_a_copy(lab: TaskLab, monkeypatch: pytest.MonkeyPatch) -> Clone:
     return copy
 
 
-WITHOUT_A_LAB = {"setup", "doctor", "lock", "help"}
-"""setup is the fix; the doctor reports it; `lock --check` reads docker/ alone; help explains."""
+WITHOUT_A_LAB = {"setup", "doctor", "lock", "help", "tunnel"}
+"""setup is the fix; the doctor reports it; `lock --check` reads docker/ alone; help explains;
+tunnel is about a lab on another machine."""
 TYPED: dict[str, dict[str, Any]] = {
     "add-package": {"packages": "einops"},
     "remove-package": {"packages": "einops"},

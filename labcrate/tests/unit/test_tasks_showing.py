@@ -124,6 +124,7 @@ def test_open_opens_them_all_but_only_of_a_lab_that_is_up(
     task_lab: TaskLab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[str] = []
+    monkeypatch.setenv("DISPLAY", ":0")
     monkeypatch.setattr(webbrowser, "open", opened.append)
     open_(context())
     assert len(opened) == 3
