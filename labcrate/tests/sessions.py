@@ -25,6 +25,7 @@ DOCS = Path("labcrate", "docs")
 REPORTS = Path("reports")
 PROGRAMS = {
     "browser": (("chromium", "chromedriver"), ("chromium", "chromium-driver")),
+    "npm": (("npm",), ("npm",)),
     "sshd": (("ssh", "sshd"), ("openssh-client", "openssh-server")),
 }
 """Programs that the tests of a mark need beside the engine, and Debian's packages with them."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 
 import pytest
@@ -13,9 +12,7 @@ from web import client
 CLI = "@devcontainers/cli@0.89.0"
 """What VS Code's extension uses itself."""
 
-pytestmark = pytest.mark.skipif(
-    not shutil.which("npm"), reason="no npm here, which brings the CLI of dev containers"
-)
+pytestmark = pytest.mark.npm
 
 
 @pytest.fixture(scope="module")
