@@ -45,7 +45,6 @@ class Engine:
     context: str = "default"
     host: str = ""
     client_path: str = ""
-    podman: bool = False
     proxy: str = ""
     limits_memory: bool = True
     warnings: tuple[str, ...] = field(default=())
@@ -93,8 +92,6 @@ def parse_info(info: Mapping[str, Any]) -> Engine:
         cdi_devices=tuple(sorted(filter(None, devices))),
         security=tuple(entry.removeprefix("name=") for entry in security),
         storage=tuple(str(value) for pair in info.get("DriverStatus") or () for value in pair),
-        podman="podman" in str(info.get("ProductLicense", "")).lower()
-        or "buildahVersion" in json.dumps(info),
         proxy=str(info.get("HttpsProxy") or info.get("HttpProxy") or ""),
         limits_memory=info.get("MemoryLimit") is not False,
         warnings=tuple(info.get("Warnings") or ()),

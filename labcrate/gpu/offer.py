@@ -113,11 +113,6 @@ def choose_gpu(mode: str, devices: tuple[str, ...], engine: Engine, host: Host) 
 
 def offer(engine: Engine, host: Host) -> Overlay | Missing:
     """The best way to a GPU on this engine, or why there is none. host: the engine's machine."""
-    if engine.podman:
-        return Missing(
-            why="podman stands behind `docker`, and it silently ignores GPU requests",
-            fix="use Docker Engine: invoke setup, or `docker context use` one that exists",
-        )
     if broken := _broken(host):
         return broken
     if engine.version >= FIRST_CDI and offered_names("gpu-cdi", engine, host):

@@ -206,6 +206,13 @@ def fuzz(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def rootless(session: nox.Session) -> None:
+    """A lab on a rootless engine, in a machine of the tests' own. About five minutes."""
+    tools(session)
+    session.run(*PYTEST, str(HERE / "engine" / "rootless_engine.py"), *session.posargs)
+
+
+@nox.session(default=False)
 def series(session: nox.Session) -> None:
     """The few-shot notebook in full, on two seeds; writes docs/series.md. About twenty minutes."""
     tools(session)

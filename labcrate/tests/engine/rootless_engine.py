@@ -1,4 +1,7 @@
-"""A rootless engine of an ordinary user, from Debian's packages, in a machine of the tests' own."""
+"""A rootless engine of an ordinary user, from Debian's packages, in a machine of the tests' own.
+
+`nox -s rootless` runs it, in five minutes, and a job of its own on hosted runners.
+"""
 
 from __future__ import annotations
 

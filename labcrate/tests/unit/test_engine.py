@@ -68,7 +68,7 @@ def test_versions(text: str, pair: tuple[int, int]) -> None:
 def test_a_plain_engine() -> None:
     found = parse_info(PLAIN)
     assert found.version == (28, 5)
-    assert not any((found.rootless, found.desktop, found.wsl, found.podman, found.snap))
+    assert not any((found.rootless, found.desktop, found.wsl, found.snap))
     assert (found.cdi_devices, found.storage) == ((), ("Backing Filesystem", "extfs"))
 
 
@@ -78,7 +78,6 @@ def test_a_plain_engine() -> None:
         ({"SecurityOptions": ["name=rootless", "name=cgroupns"]}, "rootless"),
         ({"OperatingSystem": "Docker Desktop"}, "desktop"),
         ({"KernelVersion": "5.15.153.1-microsoft-standard-WSL2"}, "wsl"),
-        ({"buildahVersion": "1.33"}, "podman"),
     ],
 )
 def test_kinds_of_engine(change: dict[str, Any], attribute: str) -> None:

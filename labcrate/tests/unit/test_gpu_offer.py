@@ -14,7 +14,6 @@ from machines import (
     MIG,
     MISMATCH,
     PAIR,
-    PODMAN,
     SLICED,
     SMI_FAILS,
     SMI_WARNS,
@@ -116,7 +115,6 @@ def test_the_best_way_to_a_gpu_is_chosen(
         # This machine's card says nothing about an engine elsewhere.
         (make_engine(host="ssh://server"), HOOKED, "ssh://server offers no GPU", "on that machine"),
         (replace(make_engine(), client_path="/snap/docker/1/bin/docker"), HOOKED, "a snap", "snap"),
-        (make_engine("all", **PODMAN), HOOKED, "podman", "Docker Engine"),
         (make_engine(**DESKTOP), DRIVEN, "virtual machine", "context use default"),
         (
             make_engine(runtime=True, **{**DESKTOP, **WSL}),
