@@ -92,12 +92,11 @@ def check_writable(facts: Facts) -> Iterator[Finding]:
     if settings is None:
         return
     seen = {INSIDE / folder.path.name: folder for folder in facts.folders}
-    ids = (settings.uid, settings.gid)
-    here = facts.owner
+    owner = f"{settings.uid}:{settings.gid}"
     for one in facts.lab.containers:
         for path in map(PurePosixPath, one.check.cannot_write if one.is_running else ()):
             folder = seen.get(path)
-            if folder and not opens(folder, *here):
+            if folder and not opens(folder, settings.uid, settings.gid):
                 continue  # check_folders says so
             volume = f"--volume {settings.project}_home:{path}"
             image = f"{settings.project}/{JUPYTER}"
@@ -105,10 +104,9 @@ def check_writable(facts: Facts) -> Iterator[Finding]:
                 severity="error",
                 check="writable",
                 problem=f"the lab's user ({settings.uid}) cannot write in {path}",
-                fix=f"sudo chown -R {here[0]}:{here[1]} '{folder.path}', unless a line `kind` or "
-                "`user` names the cause"
+                fix=f"sudo chown -R {owner} '{folder.path}', unless a line `kind` names the cause"
                 if folder
-                else f"docker run --rm --user 0 {volume} {image} chown -R {ids[0]}:{ids[1]} {path}",
+                else f"docker run --rm --user 0 {volume} {image} chown -R {owner} {path}",
             )
 
 

@@ -21,7 +21,6 @@ from labcrate.tasks.showing import open_
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     found: list[str] = []
-    monkeypatch.setenv("DISPLAY", ":0")
     monkeypatch.setattr(webbrowser, "open", found.append)
     return found
 
