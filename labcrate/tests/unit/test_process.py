@@ -113,12 +113,32 @@ def test_no_shell_reads_an_argument() -> None:
     assert done.stdout == nasty + "\n"
 
 
-def test_stream_hands_on_lines_as_they_come(capsys: pytest.CaptureFixture[str]) -> None:
-    seen: list[tuple[float, str]] = []
-    code = "import time\nfor i in range(3): print(i, flush=True); time.sleep(0.1)"
-    done = process.stream((PYTHON, "-c", code), line=lambda t: seen.append((time.monotonic(), t)))
-    assert [text for _, text in seen] == ["0", "1", "2"] == done.stdout.split()
-    assert seen[2][0] - seen[0][0] > 0.15
+WAITS = """
+import sys, time
+from pathlib import Path
+print("asks", flush=True)
+for _ in range(600):
+    if Path(sys.argv[1]).exists():
+        print("answered")
+        sys.exit()
+    time.sleep(0.05)
+sys.exit(3)
+"""
+"""It goes on only once somebody has read its first line."""
+
+
+def test_stream_hands_on_lines_as_they_come(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    answer, seen = tmp_path / "answer", list[str]()
+
+    def read(line: str) -> None:
+        seen.append(line)
+        answer.touch()
+
+    done = process.stream((PYTHON, "-c", WAITS, str(answer)), line=read)
+    assert done.ok
+    assert seen == ["asks", "answered"] == done.stdout.split()
     assert capsys.readouterr().out.startswith("$ ")
 
 
