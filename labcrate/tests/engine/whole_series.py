@@ -82,14 +82,18 @@ def write_page(path: Path, tables: dict[str, Table], about: str) -> None:
     replace_measured(path, "\n\n".join(blocks))
 
 
+def line_with(printed: str, words: str) -> str:
+    """The line of a notebook's output that begins so; a progress bar may stand before it."""
+    return printed[printed.index(words) :].partition("\n")[0]
+
+
 def run_whole(kernel: Kernel, lab: Lab) -> tuple[dict[str, Table], str]:
     """What the notebook measured, and in how many seconds, for the page."""
     started = time.monotonic()
     printed = run_few_shot(kernel, cells_of(lab, FEW_SHOT), timeout_s=3_000)
     seconds = time.monotonic() - started
     first = printed.partition("\n")[0]
-    # A progress bar may stand before it on its line.
-    best = printed[printed.index("best on the validation topics") :].partition("\n")[0]
+    best = line_with(printed, "best on the validation topics")
     about = f"{first}. The whole notebook took {seconds:.0f} s on {os.cpu_count()} cores; {best}."
     return json.loads(kernel.run(TABLES)), about
 
@@ -161,11 +165,6 @@ def seen_in_browser(
     find(chromium, "h2", "Similar articles")
     rows = [one.text for one in chromium.find_elements(By.CSS_SELECTOR, "ol li summary")]
     return article["title"] in rows[0], sum(article["category"] in row for row in rows)
-
-
-def line_with(printed: str, words: str) -> str:
-    """The line of a notebook's output that begins so; a progress bar may stand before it."""
-    return printed[printed.index(words) :].partition("\n")[0]
 
 
 def test_the_page_finds_what_belongs_together(up_lab: Lab, browser: webdriver.Chrome) -> None:
