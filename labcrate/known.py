@@ -16,12 +16,13 @@ from typing import Any, Literal, get_args
 from labcrate.errors import Code, LabError
 
 FILE = Path(__file__).with_name("known.toml")
-Where = Literal["build", "start", "lab", "host"]
+Where = Literal["build", "start", "lab", "host", "ssh"]
 HEADINGS: dict[Where, str] = {
     "build": "While the images are built",
     "start": "While the lab starts",
     "lab": "Inside the lab",
     "host": "On this machine",
+    "ssh": "On the way to another machine",
 }
 HEAD = """# Troubleshooting
 

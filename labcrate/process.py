@@ -72,7 +72,7 @@ def keeping(file: IO[str] | None) -> Iterator[None]:
     if file is None or not isinstance(starter, RealStarter):
         yield
         return
-    with using(RealStarter(kept=(file.fileno(),))):
+    with using(RealStarter(kept=(*starter.kept, file.fileno()))):
         yield
 
 

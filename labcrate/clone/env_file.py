@@ -122,6 +122,15 @@ def write_private(path: Path, text: str) -> None:
     Path(name).replace(path)
 
 
+def readable_folder(path: Path) -> bool:
+    """Whether this is a folder that this process may list, tried for the same reason as below."""
+    try:
+        next(path.iterdir(), None)
+    except OSError:
+        return False
+    return True
+
+
 def writable(path: Path) -> bool:
     """Whether this process may create files there, tried with one that has no name.
 

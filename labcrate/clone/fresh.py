@@ -16,13 +16,14 @@ from pathlib import Path
 
 from labcrate import environment, output, process
 from labcrate.clone.chosen_ports import remember_ports
-from labcrate.clone.env_file import fill, parse_env, read_text, write_private
+from labcrate.clone.env_file import fill, is_numeric_id, parse_env, read_text, write_private
 from labcrate.clone.index_settings import put, write_package_settings
 from labcrate.clone.lab_env import protect_lab_env
 from labcrate.clone.named_folders import make_named_folders
 from labcrate.clone.pip_settings import read_package_settings
 from labcrate.clone.place import Clone
 from labcrate.clone.ports import free_port, named_ports
+from labcrate.clone.rootless import refuse_other_user
 from labcrate.clone.rules import REQUIRED
 from labcrate.clone.settings import Settings
 from labcrate.errors import Code, LabError
@@ -31,12 +32,15 @@ ARTICLE_PORTS = {"JUPYTER_PORT": 8888, "TENSORBOARD_PORT": 6006, "SEARCH_PORT": 
 """The first choice for each port: the services' own defaults."""
 
 
-def caller_ids(clone: Clone) -> tuple[int, int]:
+def caller_ids(clone: Clone, rootless: bool = False) -> tuple[int, int]:
     """The uid and gid that files of the lab should belong to.
 
-    Never root: with sudo it is who called sudo, for root alone the clone's owner, else a user of
-    the lab's own, so that no other account can read what the lab may.
+    In a rootless engine the caller is user 0 of its containers. Else never root: with sudo it is
+    who called sudo, for root alone the clone's owner, else a user of the lab's own, so that no
+    other account can read what the lab may.
     """
+    if rootless:
+        return 0, 0
     if not environment.is_root():
         return account_ids()
     if environment.variable("SUDO_UID") not in ("", "0"):
@@ -68,10 +72,10 @@ def is_used(number: int) -> bool:
     return False
 
 
-def blanks(values: Mapping[str, str], clone: Clone) -> dict[str, str]:
+def blanks(values: Mapping[str, str], clone: Clone, rootless: bool = False) -> dict[str, str]:
     """What `setup` fills in: each variable that has no value yet."""
     slug = re.sub(r"[^a-z0-9]+", "-", clone.root.name.lower()).strip("-") or "clone"
-    uid, gid = caller_ids(clone)
+    uid, gid = caller_ids(clone, rootless)
     fresh: dict[str, Callable[[], str]] = {
         "JUPYTER_TOKEN": lambda: secrets.token_hex(24),
         "LAB_UID": lambda: str(uid),
@@ -91,14 +95,21 @@ def blanks(values: Mapping[str, str], clone: Clone) -> dict[str, str]:
     return {name: value for name, value in filled.items() if value}
 
 
-def ensure_env_file(clone: Clone) -> None:
-    """Write .env, or fill in what is missing from it; lab.env becomes private, too."""
+def ensure_env_file(clone: Clone, rootless: bool = False) -> None:
+    """Write .env, or fill in what is missing from it; lab.env becomes private, too.
+
+    rootless: whether the engine is.
+    """
     if not process.is_dry() and protect_lab_env(clone):
         output.setup_row("lab.env", "made private (mode 600)")
     path = clone.env_file
     existed = path.exists()
     text = read_text(path if existed else clone.example_file)
-    missing = blanks(parse_env(text), clone)
+    values = parse_env(text)
+    ids = [values.get(name, "") for name in ("LAB_UID", "LAB_GID")]
+    if all(map(is_numeric_id, ids)):
+        refuse_other_user(rootless, (int(ids[0]), int(ids[1])))
+    missing = blanks(values, clone, rootless)
     if existed:
         # An empty HOST_WHEELS is the user's choice in a file that he has seen.
         missing.pop("HOST_WHEELS", None)

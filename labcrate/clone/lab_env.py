@@ -22,6 +22,7 @@ OVERRIDDEN = frozenset(
         "ROOT_DIR",
         "TENSORBOARD_PROXY_URL",
         "BIND_ADDRESS",
+        "IDLE_HOURS",
         "TZ",
         "SSL_CERT_FILE",
         "REQUESTS_CA_BUNDLE",

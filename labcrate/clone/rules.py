@@ -10,7 +10,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from labcrate.clone.env_file import LARGEST_ID, is_numeric_id, parse_size, writable
+from labcrate.clone.device_list import device_list_problem
+from labcrate.clone.env_file import LARGEST_ID, is_numeric_id, readable_folder, writable
+from labcrate.clone.limits import limit_problems
 from labcrate.clone.place import Clone
 from labcrate.clone.ports import LAST_PORT, PORTS, is_loopback
 from labcrate.errors import Code
@@ -23,12 +25,6 @@ STRONG_TOKEN = 32
 
 VARIED = 8
 """Different characters that such a token must have; 1 in 10^7 of random ones has fewer."""
-
-LEAST_MEMORY = 256 * 2**20
-"""Bytes. JupyterLab without a kernel takes 80 MB (measured), a first kernel 60 MB more."""
-
-LEAST_PIDS = 256
-"""Processes and threads. JupyterLab and a kernel with PyTorch have 19 on two cores (measured)."""
 
 TYPO = 0.85
 """How like a variable of the lab (difflib's ratio) an unknown name must be to count as a typo of
@@ -46,11 +42,13 @@ OPTIONAL = {
     "SHM_SIZE": "8g",
     "MEMORY_LIMIT": "0",
     "PIDS_LIMIT": "16384",
+    "IDLE_HOURS": "0",
     "BIND_ADDRESS": "127.0.0.1",
     "TZ": "",
     "HOST_WHEELS": "",
     "COMPOSE_FILE": "compose/compose.yaml",
     "SEARCH_PORT": "",
+    "SHARED_MODELS": "",
 }
 REQUIRED = (
     *("COMPOSE_PROJECT_NAME", "JUPYTER_PORT", "JUPYTER_TOKEN", "TENSORBOARD_PORT"),
@@ -71,11 +69,11 @@ class Problem:
 
 
 def check(values: Mapping[str, str], clone: Clone) -> list[Problem]:
-    """Every problem of a set of values; reads the file system for ROOT_DIR alone."""
+    """Every problem of a set of values; reads the file system for its folders alone."""
     rules = (_typo, _missing, _ports, _token, _container_dirs)
-    more = (_choices, _sizes, _address, _devices, _ids)
+    more = (_choices, _limits, _address, _devices, _ids)
     found = [problem for rule in (*rules, *more) for problem in rule(values)]
-    return [*found, *_folders(values, clone)]
+    return [*found, *_folders(values, clone), *_shared_models(values)]
 
 
 def check_quoting(text: str) -> Iterator[Problem]:
@@ -169,6 +167,16 @@ def _folders(values: Mapping[str, str], clone: Clone) -> Iterator[Problem]:
         )
 
 
+def _shared_models(values: Mapping[str, str]) -> Iterator[Problem]:
+    value = values.get("SHARED_MODELS", "")
+    if value and not (Path(value).is_absolute() and readable_folder(Path(value))):
+        yield Problem(
+            text=f"SHARED_MODELS={value} is not a folder that this user can read",
+            fix="write the whole path of a folder, from / on, or leave it empty: none",
+            code=Code.FOLDER,
+        )
+
+
 def _container_dirs(values: Mapping[str, str]) -> Iterator[Problem]:
     mounted = [f"/lab/{name}" for name in FOLDERS]
     for name in ("JUPYTER_DIR", "TENSORBOARD_DIR"):
@@ -193,18 +201,9 @@ def _choices(values: Mapping[str, str]) -> Iterator[Problem]:
             )
 
 
-def _sizes(values: Mapping[str, str]) -> Iterator[Problem]:
-    least = {"MEMORY_LIMIT": LEAST_MEMORY, "PIDS_LIMIT": LEAST_PIDS}
-    for name, unit in (("SHM_SIZE", "g"), ("MEMORY_LIMIT", "g"), ("PIDS_LIMIT", "")):
-        value = values.get(name) or OPTIONAL[name]
-        what, example = ("size", "8g") if unit else ("number", OPTIONAL[name])
-        if not re.fullmatch("[0-9]+[bkmgBKMG]?" if unit else "[0-9]{1,7}", value):
-            yield Problem(text=f"{name}={value} is not a {what}", fix=f"write {name}={example}")
-        elif 0 < parse_size(value) < least.get(name, 0):
-            yield Problem(
-                text=f"{name}={value} is less than JupyterLab itself needs",
-                fix=f"set it to {'256m' if unit else LEAST_PIDS} or more (0: no limit)",
-            )
+def _limits(values: Mapping[str, str]) -> Iterator[Problem]:
+    for text, fix in limit_problems({**OPTIONAL, **{k: v for k, v in values.items() if v}}):
+        yield Problem(text=text, fix=fix)
 
 
 def _address(values: Mapping[str, str]) -> Iterator[Problem]:
@@ -218,20 +217,10 @@ def _address(values: Mapping[str, str]) -> Iterator[Problem]:
         )
 
 
-DEVICE = re.compile(r"[0-9]{1,3}(:[0-9]{1,3})?|(GPU|MIG)-[0-9a-fA-F][0-9a-fA-F-]*")
-"""A GPU by index or UUID, or a MIG instance by UUID or as GPU:INSTANCE."""
-
-
 def _devices(values: Mapping[str, str]) -> Iterator[Problem]:
-    value = values.get("GPU_DEVICES") or OPTIONAL["GPU_DEVICES"]
-    names = value.split(",")
-    if value != "all" and not all(DEVICE.fullmatch(name) for name in names):
-        yield Problem(
-            text=f"GPU_DEVICES={value} is not a list of GPUs",
-            fix="write all, or e.g. 0,1 or GPU-<uuid> or MIG-<uuid> or 0:0, without spaces",
-        )
-    elif len(set(names)) < len(names):
-        yield Problem(text=f"GPU_DEVICES={value} names one twice", fix="name each device once")
+    found = device_list_problem(values.get("GPU_DEVICES") or OPTIONAL["GPU_DEVICES"])
+    if found:
+        yield Problem(text=found[0], fix=found[1])
 
 
 def _ids(values: Mapping[str, str]) -> Iterator[Problem]:

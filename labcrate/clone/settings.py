@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from labcrate import environment
-from labcrate.clone.env_file import parse_env, read_text
+from labcrate.clone.env_file import parse_env, parse_size, read_text
 from labcrate.clone.lab_env import lab_env_problems
 from labcrate.clone.place import Clone
 from labcrate.clone.rules import FOLDERS, KNOWN, OPTIONAL, Problem, check, check_quoting
@@ -27,7 +27,8 @@ such a name, so nobody can offer an image for it."""
 class Settings:
     """What one lab is made of. Paths are the host's, *_dir but root_dir are the container's.
 
-    compose_file_set: whether Compose finds its files by COMPOSE_FILE, too.
+    compose_file_set: whether Compose finds its files by COMPOSE_FILE, too. memory_limit: of
+    JupyterLab, in bytes; 0: none.
     """
 
     clone: Clone
@@ -46,6 +47,8 @@ class Settings:
     gpu_devices: str
     bind_address: str
     host_wheels: str
+    shared_models: str
+    memory_limit: int = 0
     compose_files: tuple[str, ...] = ("compose/compose.yaml",)
     compose_file_set: bool = True
 
@@ -139,6 +142,8 @@ def make_settings(values: Mapping[str, str], clone: Clone) -> Settings:
         gpu_devices=get["GPU_DEVICES"],
         bind_address=get["BIND_ADDRESS"],
         host_wheels=get["HOST_WHEELS"],
+        shared_models=get["SHARED_MODELS"],
+        memory_limit=parse_size(get["MEMORY_LIMIT"]),
         compose_files=tuple(get["COMPOSE_FILE"].split(":")),
         compose_file_set=bool(values.get("COMPOSE_FILE")),
     )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from labcrate.clone.rootless import refuse_other_user
 from labcrate.doctor.facts import Facts
 from labcrate.doctor.findings import Finding, Severity
 from labcrate.engine.engine import Engine, require_engine
+from labcrate.engine.limits import DELEGATE, IGNORES_MEMORY
 from labcrate.errors import LabError
 
 MIN_BUILDX, STRICT_COMPOSE = (0, 17), (2, 40)
@@ -87,12 +89,6 @@ def kinds(found: Engine) -> tuple[tuple[bool, Severity, str, str], ...]:
     """(applies, severity, problem, fix) of each kind of engine that needs a word."""
     return (
         (
-            found.podman,
-            "error",
-            "`docker` is Podman here, which ignores Compose's GPU requests and health checks",
-            "sudo apt-get remove podman-docker, then: invoke setup (installs Docker Engine)",
-        ),
-        (
             found.snap,
             "warning",
             "docker comes from a snap: it sees no folders outside /home, and no GPU toolkit",
@@ -106,10 +102,9 @@ def kinds(found: Engine) -> tuple[tuple[bool, Severity, str, str], ...]:
         ),
         (
             found.rootless,
-            "warning",
-            "the engine is rootless: the lab's user becomes a sub-uid of yours, so files it writes "
-            "are not yours",
-            "use the system's engine: docker context use default (and unset DOCKER_HOST)",
+            "info",
+            "the engine is rootless: user 0 of the lab is you, and the engine ends as you log out",
+            "nothing to do; to keep it running then: sudo loginctl enable-linger $USER",
         ),
         (
             "userns" in found.security,
@@ -132,6 +127,40 @@ def kinds(found: Engine) -> tuple[tuple[bool, Severity, str, str], ...]:
     )
 
 
+def check_user(facts: Facts) -> Iterator[Finding]:
+    """The lab's user is one who can write the folders, and is not root of this machine."""
+    found, known = facts.engine, facts.settings
+    if found is None or known is None:
+        return
+    try:
+        refuse_other_user(found.rootless, (known.uid, known.gid))
+    except LabError as error:
+        problem = f"{error.problem}: {error.why}"
+        yield Finding(severity="error", check="user", problem=problem, fix=error.fix)
+    maps_users = found.rootless or found.desktop or found.remote or "userns" in found.security
+    if known.uid == 0 and not maps_users:
+        yield Finding(
+            severity="warning",
+            check="user",
+            problem="LAB_UID=0 is for a rootless engine; here it is root of this machine",
+            fix="empty LAB_UID and LAB_GID in .env, then: invoke setup up",
+        )
+
+
+def check_limiting(facts: Facts) -> Iterator[Finding]:
+    """The engine enforces the limits of .env; a rootless one often has no say over memory."""
+    found, known = facts.engine, facts.settings
+    if found and known and known.memory_limit and not found.limits_memory:
+        yield Finding(severity="warning", check="limiting", problem=IGNORES_MEMORY, fix=DELEGATE)
+    if facts.info.get("PidsLimit") is False:
+        yield Finding(
+            severity="info",
+            check="limiting",
+            problem="this engine cannot enforce PIDS_LIMIT: only your own limit of processes holds",
+            fix=f"nothing to do, or {DELEGATE.partition(', or')[0]}",
+        )
+
+
 def check_where(facts: Facts) -> Iterator[Finding]:
     """The engine that `docker` talks to may run on another machine."""
     found = facts.engine
@@ -145,7 +174,8 @@ def check_where(facts: Facts) -> Iterator[Finding]:
             check="where",
             problem=f"the engine is on another machine ({found.host}, by {chosen}): the lab's "
             "folders and ports would be on that machine",
-            fix="docker context use default and unset DOCKER_HOST, or clone the lab over there",
+            fix="docker context use default and unset DOCKER_HOST; or clone the lab over there and "
+            "reach it with `invoke tunnel`",
         )
     elif found.context != "default" or by_variable:
         yield Finding(

@@ -34,17 +34,17 @@ def check_folders(facts: Facts) -> Iterator[Finding]:
             problem=f"folders of the lab are missing: {', '.join(missing)}",
             fix="invoke setup (creates them)",
         )
-    known = facts.settings
-    if known is None:
+    if facts.settings is None:
         return
-    chown = f"sudo chown -R {known.uid}:{known.gid} "
+    uid, gid = facts.owner
+    chown = f"sudo chown -R {uid}:{gid} "
     for folder in facts.folders:
-        if folder.exists and not opens(folder, known.uid, known.gid):
+        if folder.exists and not opens(folder, uid, gid):
             yield Finding(
                 severity="error",
                 check="folders",
                 problem=f"{folder.path.name}/ belongs to {owner_name(folder.uid)}, and the lab's "
-                f"user ({known.uid}) cannot write there",
+                f"user ({uid}) cannot write there",
                 fix=chown + f"'{folder.path}'",
             )
     strange = [name for folder in facts.folders for name in folder.strangers]
@@ -53,7 +53,7 @@ def check_folders(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             severity="warning",
             check="folders",
-            problem=f"files belong to another user than the lab's ({known.uid}): "
+            problem=f"files belong to another user than the lab's ({uid}): "
             f"{', '.join(strange[:SHOWN])}",
             fix=chown + " ".join(f"'{top}'" for top in tops),
         )

@@ -92,11 +92,12 @@ def check_writable(facts: Facts) -> Iterator[Finding]:
     if settings is None:
         return
     seen = {INSIDE / folder.path.name: folder for folder in facts.folders}
-    owner = f"{settings.uid}:{settings.gid}"
+    ids = (settings.uid, settings.gid)
+    here = facts.owner
     for one in facts.lab.containers:
         for path in map(PurePosixPath, one.check.cannot_write if one.is_running else ()):
             folder = seen.get(path)
-            if folder and not opens(folder, settings.uid, settings.gid):
+            if folder and not opens(folder, *here):
                 continue  # check_folders says so
             volume = f"--volume {settings.project}_home:{path}"
             image = f"{settings.project}/{JUPYTER}"
@@ -104,9 +105,10 @@ def check_writable(facts: Facts) -> Iterator[Finding]:
                 severity="error",
                 check="writable",
                 problem=f"the lab's user ({settings.uid}) cannot write in {path}",
-                fix=f"sudo chown -R {owner} '{folder.path}', unless a line `kind` names the cause"
+                fix=f"sudo chown -R {here[0]}:{here[1]} '{folder.path}', unless a line `kind` or "
+                "`user` names the cause"
                 if folder
-                else f"docker run --rm --user 0 {volume} {image} chown -R {owner} {path}",
+                else f"docker run --rm --user 0 {volume} {image} chown -R {ids[0]}:{ids[1]} {path}",
             )
 
 

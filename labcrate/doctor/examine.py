@@ -27,6 +27,8 @@ ENGINE_CHECKS: tuple[Check, ...] = (
     check_engine.check_unanswered,
     check_engine.check_engine,
     check_engine.check_kind,
+    check_engine.check_user,
+    check_engine.check_limiting,
     check_engine.check_where,
 )
 GPU_CHECKS: tuple[Check, ...] = (

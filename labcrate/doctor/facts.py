@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from labcrate.clone.place import Clone
+from labcrate.clone.rootless import owner_here
 from labcrate.clone.rules import Problem
 from labcrate.clone.settings import Settings
 from labcrate.engine.engine import Engine
@@ -106,6 +107,7 @@ class LabFacts:
 class Facts:
     """All that the checks judge. Sizes in bytes, times in seconds; None: not there, not known.
 
+    caller: uid and gid of whoever asks.
     fabric: the state of NVSwitch's fabric manager; None without NVSwitch, or while unknown.
     versions_known: False where the engine's or Compose's version got no answer in time.
     unanswered: questions that got no answer in time. crashed: (part, error) of each part of the
@@ -114,6 +116,7 @@ class Facts:
 
     clone: Clone
     environ: Mapping[str, str] = field(default_factory=dict)
+    caller: tuple[int, int] = (0, 0)
     read_only: bool = False
     env_mode: int | None = None
     env_problems: tuple[Problem, ...] = ()
@@ -138,3 +141,15 @@ class Facts:
     lab: LabFacts = field(default_factory=LabFacts)
     unanswered: tuple[str, ...] = ()
     crashed: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def rootless(self) -> bool:
+        """Whether the engine is known to be rootless."""
+        return bool(self.engine and self.engine.rootless)
+
+    @property
+    def owner(self) -> tuple[int, int]:
+        """uid and gid that files of the lab have on this machine; (0, 0) without settings."""
+        known = self.settings
+        ids = (known.uid, known.gid) if known else (0, 0)
+        return owner_here(self.rootless, ids, self.caller)

@@ -22,6 +22,7 @@ from labcrate.clone.env_file import is_numeric_id, parse_env, read_text
 from labcrate.clone.identity import refuse_copy
 from labcrate.clone.lab_env import lab_env_problems
 from labcrate.clone.place import Clone
+from labcrate.clone.rootless import owner_here
 from labcrate.clone.rules import FOLDERS, Problem, check, check_quoting
 from labcrate.clone.settings import make_settings, merged
 from labcrate.doctor import readings
@@ -63,7 +64,11 @@ class Gatherer:
 
     def gather(self) -> Facts:
         read, unread = self.parts.read_part, dict[str, Any]()
-        facts = Facts(clone=self.clone, environ=dict(environment.variables()))
+        facts = Facts(
+            clone=self.clone,
+            environ=dict(environment.variables()),
+            caller=environment.user_ids(),
+        )
         with ThreadPoolExecutor() as pool:
             machine = pool.submit(read, "gpu", unread, self.machine)
             files = pool.submit(read, "clone", unread, self.files)
@@ -118,8 +123,9 @@ class Gatherer:
         top = self.clone.root / values.get("ROOT_DIR", "")
         if not top.is_dir():  # reported as a problem of .env
             return ()
-        uid = values.get("LAB_UID", "")
-        owner = int(uid) if is_numeric_id(uid) else environment.user_ids()[0]
+        ids = [values.get(name, "") for name in ("LAB_UID", "LAB_GID")]
+        known = (int(ids[0]), int(ids[1])) if all(map(is_numeric_id, ids)) else facts.caller
+        owner, _ = owner_here(facts.rootless, known, facts.caller)
         return tuple(readings.read_folder(top / name, owner) for name in FOLDERS)
 
     def engine(self) -> dict[str, Any]:

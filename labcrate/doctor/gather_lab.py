@@ -15,6 +15,7 @@ from labcrate.clone.rules import Problem
 from labcrate.clone.settings import Settings
 from labcrate.doctor.facts import Facts, LabFacts
 from labcrate.doctor.parts import Parts
+from labcrate.engine.endpoint import endpoint, machine_of
 from labcrate.errors import LabError
 from labcrate.gpu.record import read_proof
 from labcrate.lab.compose import JUPYTER, Lab, Model, Port, Service, resolve_model
@@ -117,6 +118,7 @@ class LabReader:
             containers={},
             images={},
             everyone=tuple(everyone or ()),
+            machine=machine_of(endpoint()),
         )
         # A port that the engine's own proxy holds may be this lab's: only the engine knows.
         return tuple(

@@ -13,6 +13,8 @@ from typing import Any
 
 from labcrate import environment, process
 from labcrate.engine.client import plugin_trouble
+from labcrate.engine.endpoint import endpoint, leads_away
+from labcrate.engine.podman import refuse_podman
 from labcrate.errors import Code, LabError
 
 MIN_ENGINE = (23, 0)
@@ -43,8 +45,8 @@ class Engine:
     context: str = "default"
     host: str = ""
     client_path: str = ""
-    podman: bool = False
     proxy: str = ""
+    limits_memory: bool = True
     warnings: tuple[str, ...] = field(default=())
 
     @property
@@ -66,7 +68,7 @@ class Engine:
     @property
     def remote(self) -> bool:
         """Whether the engine runs on another machine than this one."""
-        return self.host.startswith(("ssh://", "tcp://", "http://", "https://"))
+        return leads_away(self.host)
 
 
 def version_pair(text: str) -> tuple[int, int]:
@@ -90,9 +92,8 @@ def parse_info(info: Mapping[str, Any]) -> Engine:
         cdi_devices=tuple(sorted(filter(None, devices))),
         security=tuple(entry.removeprefix("name=") for entry in security),
         storage=tuple(str(value) for pair in info.get("DriverStatus") or () for value in pair),
-        podman="podman" in str(info.get("ProductLicense", "")).lower()
-        or "buildahVersion" in json.dumps(info),
         proxy=str(info.get("HttpsProxy") or info.get("HttpProxy") or ""),
+        limits_memory=info.get("MemoryLimit") is not False,
         warnings=tuple(info.get("Warnings") or ()),
     )
 
@@ -139,15 +140,27 @@ def denied() -> LabError:
     )
 
 
+def no_client() -> LabError:
+    """There is no `docker` command. With it, `setup` would install an engine that is not meant."""
+    if leads_away(endpoint()):
+        return LabError(
+            f"there is no `docker` command on this machine, and its engine is at {endpoint()}",
+            fix="install Docker's client (on Debian: docker-cli) with its Compose and Buildx "
+            "plugins; or, for an engine on this machine: unset DOCKER_HOST, then: invoke setup",
+            code=Code.ENGINE_MISSING,
+        )
+    return LabError(
+        "there is no container engine on this machine (no `docker` command)",
+        fix="invoke setup (installs Docker Engine, Compose and Buildx on Debian and Ubuntu)",
+        code=Code.ENGINE_MISSING,
+    )
+
+
 def find_engine(ask: Ask = process.ask) -> Engine:
     """The engine that `docker` talks to, or an error with the way to get one."""
     client = environment.command_path("docker")
     if client is None:
-        raise LabError(
-            "there is no container engine on this machine (no `docker` command)",
-            fix="invoke setup (installs Docker Engine, Compose and Buildx on Debian and Ubuntu)",
-            code=Code.ENGINE_MISSING,
-        )
+        raise no_client()
     questions = (
         ("docker", "info", "--format", "{{json .}}"),
         ("docker", "compose", "version", "--short"),
@@ -156,11 +169,12 @@ def find_engine(ask: Ask = process.ask) -> Engine:
     with ThreadPoolExecutor() as pool:
         answer, compose, context = pool.map(partial(ask, timeout_s=15), questions)
     info = _json(answer.stdout)
+    name, host = context_and_host(context.stdout)
+    refuse_podman(answer, info, environment.variable("DOCKER_HOST") or host, ask)
     # The client answers for itself when the engine does not: exit 1, or 0 with ServerErrors.
     if not answer.ok or info.get("ServerErrors") or not info.get("ServerVersion"):
         said = answer.stderr or str(info.get("ServerErrors") or answer.stdout)
-        raise refusal(said, *context_and_host(context.stdout))
-    name, host = context_and_host(context.stdout)
+        raise refusal(said, name, host)
     return replace(
         parse_info(info),
         compose=version_pair(compose.stdout),

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from labcrate import environment, output, process
+from labcrate.clone.place import find_clone
 from labcrate.engine.client import chosen_context, plugin_trouble
+from labcrate.engine.endpoint import endpoint, leads_away
 from labcrate.engine.engine import Engine, find_engine, require_engine
 from labcrate.engine.membership import GROUP
 from labcrate.engine.plan import (
@@ -19,6 +21,8 @@ from labcrate.engine.plan import (
     read_os_release,
     update_command,
 )
+from labcrate.engine.podman import NotDocker
+from labcrate.engine.sight import refuse_unseen
 from labcrate.errors import Code, LabError
 
 Confirm = Callable[[str], bool]
@@ -114,11 +118,16 @@ def _clear_stale_pid(path: Path, prefix: tuple[str, ...]) -> None:
 
 def ensure_engine(confirm: Confirm) -> Engine:
     """Find the engine; install and start one where there is none."""
+    if leads_away(endpoint()):
+        refuse_unseen(find_clone())
     try:
         found = require_engine(find_engine())
         output.setup_row("engine", f"already runs: {describe_engine(found)}")
-        renew_pin(confirm)
+        if not found.remote:
+            renew_pin(confirm)
         return found
+    except NotDocker:
+        raise
     except LabError as error:
         hidden = error.code is Code.COMPOSE and plugin_trouble()
         if error.code is Code.ENGINE_DENIED or hidden or engine_elsewhere():

@@ -59,7 +59,9 @@ def apt_mirror(sources: str, distribution: str) -> str | None:
     deb822: list[str] = re.findall(r"^URIs:\s*(\S+)", sources, re.MULTILINE)
     one_line: list[str] = re.findall(r"^deb\s+(?:\[[^]]*\]\s+)?(\S+)", sources, re.MULTILINE)
     found = [uri for uri in (*deb822, *one_line) if "security" not in uri]
-    named = [uri for uri in found if uri.rstrip("/").endswith(f"/{distribution}")]
+    # Ubuntu's packages for arm64 are on ports.ubuntu.com/ubuntu-ports.
+    ends = (f"/{distribution}", f"/{distribution}-ports")
+    named = [uri for uri in found if uri.rstrip("/").endswith(ends)]
     return named[0] if named else None
 
 

@@ -131,11 +131,16 @@ def ask_cards(ask: Ask, command: tuple[str, ...]) -> tuple[tuple[Card, ...], str
     return parse_cards(answer.stdout), said
 
 
+def smi_path(root: Path = Path("/"), which: Which = environment.command_path) -> str:
+    """Where nvidia-smi is; "" where there is none."""
+    return which("nvidia-smi") or _existing(root / WSL_SMI)
+
+
 def read_host(
     ask: Ask = process.ask, root: Path = Path("/"), which: Which = environment.command_path
 ) -> Host:
     """Read this machine. root: where its file system starts, for tests."""
-    smi = which("nvidia-smi") or _existing(root / WSL_SMI)
+    smi = smi_path(root, which)
     cards, said = ask_cards(ask, (smi,)) if smi else ((), "")
     loaded = _text(root / "sys/module/nvidia/version") or parse_driver_version(
         _text(root / "proc/driver/nvidia/version")

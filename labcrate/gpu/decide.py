@@ -9,21 +9,22 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 from labcrate import known, process
-from labcrate.clone.place import Clone
 from labcrate.clone.settings import Settings
 from labcrate.engine.engine import Engine
 from labcrate.errors import Code, LabError
-from labcrate.gpu.cards import Host, ask_cards, read_host
+from labcrate.gpu.cards import Card, Host, ask_cards, read_host
 from labcrate.gpu.devices import device_names, selected_cards
+from labcrate.gpu.holders import known_cards
 from labcrate.gpu.offer import Choice, choose_gpu, device_overlay, parse_choice
+from labcrate.gpu.pool import Wanted, wanted_cards
 from labcrate.gpu.record import failed_proof
 from labcrate.gpu.torch_build import Build, Hardware, choose_build, is_arm
+from labcrate.gpu.torch_index import index_answers
 from labcrate.gpu.unused import driven_card, unused_card
 from labcrate.lab.compose import JUPYTER, Lab
 from labcrate.lab.snapshot import Snapshot
@@ -33,14 +34,8 @@ MODES = ("auto", "on", "off")
 LISTED = "gpu.yaml"
 """The overlay for some of the devices, in the clone's state."""
 
-INDEX_S = 3.0
-"""Seconds for PyTorch's index: where its name cannot be resolved, uv gives up after 0.7 s."""
-
 START_S = 10.0
 """Seconds that starting a container may add to a question that is asked inside it."""
-
-IMAGE_PYTHON = "3.13"
-"""The base image's Python (Debian 13); only wheels for it count as an answer."""
 
 BLAMES_GPU = re.compile(r"nvidia|\bcdi\b|gpu vendor|device driver", re.IGNORECASE)
 """Words of the engine that say: the GPU is why the container does not start."""
@@ -51,6 +46,7 @@ class Decision:
     """What `up` will do about the GPU, and why. stamp: equal for equal decisions.
 
     unused: what to say of a card of this machine that the lab does not get; "" where all is well.
+    cards: all that are known. wanted: what is still to be chosen among those that are free.
     """
 
     mode: str
@@ -59,12 +55,19 @@ class Decision:
     stamp: str
     lab: Lab
     unused: str = ""
+    cards: tuple[Card, ...] = ()
+    wanted: Wanted | None = None
+
+    def on_cards(self, choice: Choice) -> Decision:
+        """The same with cards that were chosen now."""
+        lab = replace(self.lab, overlays=overlays(choice, self.lab.settings))
+        return replace(self, choice=choice, lab=lab)
 
     def without_gpu(self, cause: str, fix: str) -> Decision:
         """The same on the CPU, after the GPU failed."""
         lab = replace(self.lab, overlays=())
         choice = Choice(reason=cause, fix=fix)
-        return replace(self, choice=choice, lab=lab, unused=unused_card(choice))
+        return replace(self, choice=choice, lab=lab, unused=unused_card(choice), wanted=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,13 +97,17 @@ def decide(snapshot: Snapshot, engine: Engine, mode: str = "") -> Decision:
     clone = snapshot.lab.clone
     sources = _sources(snapshot, engine, mode)
     choice, build, seen = choose_gpu_and_build(mode, sources)
+    wanted = wanted_cards(snapshot.settings.gpu_devices, choice.overlay, engine, sources.host)
+    if wanted:
+        choice = replace(choice, devices=(snapshot.settings.gpu_devices,))
     stamp = json.dumps([choice.overlay, choice.devices, seen.driver, build.backend])
     if mode == "auto" and choice.overlay:
         # One that ended counts too: it is the container that `up` would start again.
         container = snapshot.containers.get(JUPYTER)
         if cause := failed_proof(clone, container.id if container else "", stamp):
-            choice = Choice(reason=cause, fix="invoke up --gpu on (tries again)")
-    lab = replace(snapshot.lab, overlays=overlays(choice, clone), torch_backend=build.backend)
+            choice, wanted = Choice(reason=cause, fix="invoke up --gpu on (tries again)"), None
+    files = () if wanted else overlays(choice, snapshot.settings)
+    lab = replace(snapshot.lab, overlays=files, torch_backend=build.backend)
     wasted = driven_card(sources.host) and snapshot.settings.torch_backend != "cpu"
     return Decision(
         mode=mode,
@@ -109,6 +116,8 @@ def decide(snapshot: Snapshot, engine: Engine, mode: str = "") -> Decision:
         stamp=stamp,
         lab=lab,
         unused=unused_card(choice) if wasted else "",
+        cards=known_cards(engine, sources.host) if choice.overlay else (),
+        wanted=wanted,
     )
 
 
@@ -179,7 +188,7 @@ def _build_for(choice: Choice, seen: Host, sources: Sources) -> Build:
 
 def far_host(snapshot: Snapshot, choice: Choice) -> Host:
     """The cards of another machine, as the lab's own image sees them there."""
-    lab = replace(snapshot.lab, overlays=overlays(choice, snapshot.lab.clone))
+    lab = replace(snapshot.lab, overlays=overlays(choice, snapshot.settings))
     inside = ("exec",) if snapshot.jupyter else ("run", "--rm", "--no-deps")
 
     def ask(argv: Sequence[str], timeout_s: float) -> process.Result:
@@ -189,29 +198,11 @@ def far_host(snapshot: Snapshot, choice: Choice) -> Host:
     return Host(cards=cards, smi=said, smi_found=True)
 
 
-def index_answers(clone: Clone, *, arm: bool) -> bool:
-    """Whether PyTorch's own index has this template's torch for a CPU; uv asks it.
-
-    Asked for the image's Python and the engine's processor; this machine may have others.
-    """
-    platform = f"{'aarch64' if arm else 'x86_64'}-unknown-linux-gnu"
-    target = ("--python-version", IMAGE_PYTHON, "--python-platform", platform)
-    options = ("--torch-backend", "cpu", "--no-deps", "--no-header", "--quiet", *target)
-    answer = process.ask(
-        (sys.executable, "-m", "uv", "pip", "compile", "-", *options),
-        stdin=(clone.docker / "torch.in").read_text(encoding="utf-8"),
-        timeout_s=INDEX_S,
-        extra_env={"UV_HTTP_RETRIES": "0", "UV_PYTHON_DOWNLOADS": "never"},
-    )
-    # A mirror in place of PyTorch's own index has no builds with this suffix.
-    return answer.ok and "+cpu" in answer.stdout
-
-
-def overlays(choice: Choice, clone: Clone) -> tuple[str, ...]:
+def overlays(choice: Choice, settings: Settings) -> tuple[str, ...]:
     """The Compose files of a choice, relative to the clone; writes the one with a device list."""
     if not choice.overlay:
         return ()
-    text = device_overlay(choice)
+    clone, text = settings.clone, device_overlay(choice, settings.gpu_devices)
     if not text:
         return (f"compose/{choice.overlay}.yaml",)
     path = clone.state / LISTED
@@ -231,7 +222,7 @@ def running_choice(snapshot: Snapshot) -> Choice | None:
 def as_started(snapshot: Snapshot) -> Lab:
     """The lab with nothing to decide: as its image was built, with the GPU that it runs with."""
     choice = running_choice(snapshot)
-    return replace(snapshot.lab, overlays=overlays(choice, snapshot.lab.clone) if choice else ())
+    return replace(snapshot.lab, overlays=overlays(choice, snapshot.settings) if choice else ())
 
 
 def gpu_refused(lab: Lab, said: str) -> LabError | None:

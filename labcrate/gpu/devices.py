@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, get_args
 
+from labcrate.clone.device_list import free_count
 from labcrate.engine.engine import Engine
 from labcrate.errors import Code, LabError
 from labcrate.gpu.cards import Card, Host
@@ -27,8 +28,8 @@ def parse_overlay(name: str) -> Overlay:
 
 
 def device_names(text: str) -> tuple[str, ...]:
-    """GPU_DEVICES as names; clone/rules.py checked its syntax."""
-    return tuple(text.split(","))
+    """GPU_DEVICES as names; clone/rules.py checked its syntax. Any card may be one that is free."""
+    return ALL if free_count(text) else tuple(text.split(","))
 
 
 def offered_names(overlay: Overlay, engine: Engine, host: Host) -> tuple[str, ...]:

@@ -113,11 +113,6 @@ def choose_gpu(mode: str, devices: tuple[str, ...], engine: Engine, host: Host) 
 
 def offer(engine: Engine, host: Host) -> Overlay | Missing:
     """The best way to a GPU on this engine, or why there is none. host: the engine's machine."""
-    if engine.podman:
-        return Missing(
-            why="podman stands behind `docker`, and it silently ignores GPU requests",
-            fix="use Docker Engine: invoke setup, or `docker context use` one that exists",
-        )
     if broken := _broken(host):
         return broken
     if engine.version >= FIRST_CDI and offered_names("gpu-cdi", engine, host):
@@ -212,14 +207,17 @@ def toolkit_command(engine: Engine) -> str:
     return "sudo nvidia-ctk runtime configure --runtime=docker && sudo systemctl restart docker"
 
 
-def device_overlay(choice: Choice) -> str:
+def device_overlay(choice: Choice, setting: str) -> str:
     """An overlay for some of the devices, as JSON, which is YAML too; "" where a file in compose/
-    is enough.
+    is enough. setting: GPU_DEVICES.
 
     Compose's interpolation makes strings and never a list, so no file of the repository can hold a
-    list of devices. The runtime gets its list as one string, from GPU_DEVICES itself.
+    list of devices. The runtime gets its list as one string, from GPU_DEVICES itself where that
+    names them.
     """
-    if choice.overlay in ("", "gpu-runtime") or choice.devices in (ALL, (f"{CDI}all",)):
+    if choice.overlay == "gpu-runtime":
+        return "" if ",".join(choice.devices) == setting else _runtime_overlay(choice)
+    if not choice.overlay or choice.devices in (ALL, (f"{CDI}all",)):
         return ""
     driver = "cdi" if choice.overlay == "gpu-cdi" else "nvidia"
     request = {"driver": driver, "device_ids": list(choice.devices), "capabilities": ["gpu"]}
@@ -229,4 +227,14 @@ def device_overlay(choice: Choice) -> str:
     }
     if driver == "nvidia":
         jupyter["environment"] = {"NVIDIA_DRIVER_CAPABILITIES": "compute,utility"}
+    return json.dumps({"services": {JUPYTER: jupyter}}, indent=2) + "\n"
+
+
+def _runtime_overlay(choice: Choice) -> str:
+    """What compose/gpu-runtime.yaml says, for devices that are not those of GPU_DEVICES."""
+    variables = {
+        "NVIDIA_VISIBLE_DEVICES": ",".join(choice.devices),
+        "NVIDIA_DRIVER_CAPABILITIES": "compute,utility",
+    }
+    jupyter = {"labels": {labels.GPU: choice.label}, "runtime": "nvidia", "environment": variables}
     return json.dumps({"services": {JUPYTER: jupyter}}, indent=2) + "\n"

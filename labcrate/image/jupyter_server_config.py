@@ -59,3 +59,11 @@ c.FileContentsManager.always_delete_dir = True
 c.LabApp.news_url = None
 c.LabApp.check_for_updates_class = "jupyterlab.NeverCheckForUpdate"
 c.LabApp.extension_manager = "readonly"
+# A kernel that nobody uses keeps its memory on the card. One that computes is never ended.
+idle_s = int(float(os.environ.get("IDLE_HOURS") or 0) * 3600)
+if idle_s:
+    c.MappingKernelManager.cull_idle_timeout = idle_s
+    c.MappingKernelManager.cull_interval = 60
+    # A page that was left open holds no kernel.
+    c.MappingKernelManager.cull_connected = True
+    c.MappingKernelManager.cull_busy = False

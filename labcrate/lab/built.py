@@ -119,6 +119,13 @@ def inspect_images(*arguments: str) -> str:
     return answer.stdout
 
 
+def layer_bytes(image: str, step: str) -> int:
+    """Bytes of an image's layers whose build step says this; 0 where there are none."""
+    shown = ("--no-trunc", "--human=false", "--format", "{{.Size}} {{.CreatedBy}}")
+    rows = process.ask(("docker", "history", *shown, image)).stdout.splitlines()
+    return sum(int(row.partition(" ")[0]) for row in rows if step in row)
+
+
 def drop_superseded(lab: Lab) -> None:
     """Remove the images of the lab's own builds that rebuilds left without a name.
 

@@ -23,6 +23,9 @@ SEARCH = "search"
 GPU_FILE = re.compile(r"(\./)?compose/gpu-[a-z]+\.yaml|(\./)?\.labcrate/gpu\.yaml")
 """The overlays that the tasks choose from."""
 
+SHARED_FILE = re.compile(r"(\./)?compose/shared-models\.yaml")
+"""The overlay for the folder that SHARED_MODELS names."""
+
 REDIRECTING = ("COMPOSE_ENV_FILES", "COMPOSE_DISABLE_ENV_FILE", "COMPOSE_PATH_SEPARATOR")
 """Variables that make Compose read another .env, or COMPOSE_FILE in another way."""
 
@@ -60,9 +63,12 @@ class Lab:
 
     def compose(self, *arguments: str, extra_files: tuple[str, ...] = ()) -> tuple[str, ...]:
         """The argument list of a compose command; plain where the CPU lab alone will do."""
-        # COMPOSE_FILE may name files of the owner's, or a GPU by hand: the tasks decide that.
-        own = [name for name in self.settings.compose_files if not GPU_FILE.fullmatch(name)]
-        names = (*own, *self.overlays, *extra_files)
+        # COMPOSE_FILE may name files of the owner's, or by hand what the tasks decide.
+        chosen = (GPU_FILE, SHARED_FILE)
+        named = self.settings.compose_files
+        own = [name for name in named if not any(one.fullmatch(name) for one in chosen)]
+        shared = ("compose/shared-models.yaml",) if self.settings.shared_models else ()
+        names = (*own, *shared, *self.overlays, *extra_files)
         files = [part for name in names for part in ("-f", name)]
         # Plain, Compose reads COMPOSE_FILE of .env itself. With -f it looks for .env beside the
         # first file.
@@ -120,10 +126,11 @@ class Port:
     address: str
     number: int
 
-    @property
-    def link(self) -> str:
-        host = "127.0.0.1" if self.address in ("", "0.0.0.0") else self.address  # noqa: S104
-        return f"http://{host}:{self.number}/"
+    def link(self, machine: str = "") -> str:
+        """Its URL. machine: the engine's, where that is another one than this."""
+        everywhere = self.address in ("", "0.0.0.0", "::")  # noqa: S104
+        host = (machine or "127.0.0.1") if everywhere else self.address
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.number}/"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,9 +143,9 @@ class Service:
     has_health: bool
     build: Mapping[str, Any]
 
-    @property
-    def link(self) -> str:
-        return self.ports[0].link if self.ports else ""
+    def link(self, machine: str = "") -> str:
+        """The URL of its first port; "": it has none."""
+        return self.ports[0].link(machine) if self.ports else ""
 
 
 @dataclass(frozen=True, kw_only=True)

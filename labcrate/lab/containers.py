@@ -15,10 +15,12 @@ from labcrate.lab.health import NOTHING_SAID, Health, parse_health
 
 @dataclass(frozen=True, kw_only=True)
 class Container:
-    """One container. Sizes in bytes; memory: its limit, 0 for none; ended: UTC, "" while unknown.
+    """One container. Sizes in bytes; memory: its limit, 0 for none.
 
+    started and ended: UTC, "" while unknown.
     out_of_memory: the kernel ended a process of it since it started, or the whole of it.
     gpu: the overlay and the devices that it was started with. status: as `docker ps` words it.
+    idle_hours: those after which JupyterLab ends an idle kernel; 0: never.
     own: made by Compose as a service. run: its name, where it was made for one command instead, and
     command: that one. lab: the lab that its label names; "" for an owner's service.
     check: what its health check said last. logs and inside: what the doctor read of it.
@@ -34,11 +36,13 @@ class Container:
     exit_code: int = 0
     restarts: int = 0
     ended: str = ""
+    started: str = ""
     out_of_memory: bool = False
     memory: int = 0
     shm: int = 0
     ipc: str = ""
     gpu: str = ""
+    idle_hours: float = 0
     folder: str = ""
     image_id: str = ""
     own: bool = False
@@ -152,13 +156,21 @@ def inspected(row: Mapping[str, Any], listed: Container | None = None) -> Contai
         exit_code=state["ExitCode"],
         restarts=row.get("RestartCount", 0),
         ended=state.get("FinishedAt", "")[:19].replace("T", " "),
+        started=state.get("StartedAt", "")[:19].replace("T", " "),
         out_of_memory=state.get("OOMKilled", False),
         memory=host.get("Memory", 0),
         shm=host.get("ShmSize", 0),
         ipc=host.get("IpcMode", ""),
         gpu=told.get(labels.GPU, ""),
+        idle_hours=_idle_hours(row["Config"].get("Env") or ()),
         image_id=row.get("Image", ""),
     )
+
+
+def _idle_hours(variables: Sequence[str]) -> float:
+    """After how many hours JupyterLab ends an idle kernel; 0: never."""
+    found = re.search(r"^IDLE_HOURS=(\d+(\.\d+)?)$", "\n".join(variables), re.MULTILINE)
+    return float(found[1]) if found else 0
 
 
 def of_project(listed: Sequence[Container], project: str) -> tuple[Container, ...]:

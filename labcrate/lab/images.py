@@ -25,7 +25,7 @@ PARTS = Path(__file__).parent.parent / "image"
 """What the machinery brings to builds; they see a copy of it, so that Compose typed by hand works
 from a clone and from an installed package alike."""
 
-PACKAGE_FILES = ("packages.in", "packages.lock", "apt.txt", "local")
+PACKAGE_FILES = ("packages.in", "packages.lock", "settled.lock", "apt.txt", "local")
 """What add-package rewrites below docker/. Only JupyterLab's final stage reads it, so TensorBoard
 is not stale after it."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from labcrate import output, process
 from labcrate.clone.chosen_ports import choose_ports, is_chosen
 from labcrate.clone.env_file import read_env
@@ -35,7 +37,7 @@ def settle_ports(snapshot: Snapshot, *services: str) -> Snapshot:
     taken |= named_ports(read_env(clone.env_file))
     chosen = {}
     for service, port, who in held:
-        number = free_port(port.number + 1, taken, port.address or "0.0.0.0")  # noqa: S104
+        number = next_port(snapshot, port, taken)
         taken.add(number)
         variable = VARIABLES[service]
         chosen[variable] = str(number)
@@ -47,6 +49,14 @@ def settle_ports(snapshot: Snapshot, *services: str) -> Snapshot:
     if not services:
         raise_problems(list(taken_ports(again)))
     return again
+
+
+def next_port(snapshot: Snapshot, port: Port, taken: set[int]) -> int:
+    """A port after a taken one: free here, or, on another machine, had by no container there."""
+    if not snapshot.machine:
+        return free_port(port.number + 1, taken, port.address or "0.0.0.0")  # noqa: S104
+    held = {number for one in snapshot.everyone for number in one.ports} | taken
+    return next(number for number in itertools.count(port.number + 1) if number not in held)
 
 
 def is_movable(snapshot: Snapshot, service: str, port: Port) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from labcrate.clone.ports import port_is_free, process_on
 from labcrate.clone.rules import Problem
 from labcrate.clone.settings import Settings
+from labcrate.engine.endpoint import endpoint, machine_of
 from labcrate.engine.engine import find_engine, refusal, require_engine
 from labcrate.errors import Code, LabError
 from labcrate.lab.compose import JUPYTER, SEARCH, Lab, Model, Port, resolve_model
@@ -31,7 +32,8 @@ class Snapshot:
     """What Compose and the engine said, at one moment.
 
     lab: without overlays, with the build of PyTorch that the image has. containers and images: of
-    this lab, by service. everyone: all containers of the engine, without details.
+    this lab, by service. everyone: all containers of the engine, without details. machine: the
+    other machine that the engine and so the ports are on; "": this one.
     """
 
     lab: Lab
@@ -39,6 +41,7 @@ class Snapshot:
     containers: Mapping[str, Container]
     images: Mapping[str, Image]
     everyone: tuple[Container, ...] = ()
+    machine: str = ""
 
     @property
     def settings(self) -> Settings:
@@ -74,7 +77,7 @@ class Snapshot:
     def links(self, token: str = "") -> dict[str, str]:
         """Where each service with a port answers. token: JupyterLab's, for its link."""
         services = self.model.services.items()
-        found = {name: service.link for name, service in services if service.link}
+        found = {name: service.link(self.machine) for name, service in services if service.ports}
         if JUPYTER in found:
             login = f"lab?token={token}" if token else ""
             found[JUPYTER] = f"{found[JUPYTER].removesuffix('/')}{self.base_url}{login}"
@@ -122,6 +125,7 @@ def take_snapshot(settings: Settings, profiles: tuple[str, ...] = ()) -> Snapsho
         containers={one.service: one for one in own},
         images=found,
         everyone=everyone,
+        machine=machine_of(endpoint()),
     )
 
 
@@ -148,7 +152,9 @@ def held_ports(snapshot: Snapshot) -> Iterator[tuple[str, Port, str]]:
             theirs = holder is not None and holder in own and holder.service == name
             if theirs or (restarting and not holder):
                 continue
-            if holder or not port_is_free(port.address or "0.0.0.0", port.number):  # noqa: S104
+            # On another machine, only its containers can be known.
+            free = snapshot.machine or port_is_free(port.address or "0.0.0.0", port.number)  # noqa: S104
+            if holder or not free:
                 who = f"the container {holder.name}" if holder else process_on(port.number)
                 yield name, port, who
 

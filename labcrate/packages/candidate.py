@@ -21,6 +21,7 @@ from labcrate.packages.explain import check_verified, resolution_failure
 from labcrate.packages.live import recover_live
 from labcrate.packages.locks import Pin
 from labcrate.packages.phases import Phases
+from labcrate.packages.settled import ensure_settled
 from labcrate.packages.sources import asked_lines, base_pins
 from labcrate.packages.transaction import (
     Retag,
@@ -148,6 +149,7 @@ def recover_packages(lab: Lab) -> None:
     """Put back what an interrupted change left half done. Call it with the clone's lock held."""
     if process.is_dry():
         return
+    ensure_settled(lab.clone.docker)
     files = recover_commit(lab.clone.state, lab.clone.docker, _retagger(lab))
     if recover_live(lab) or files:
         output.say("A change of the packages that was cut off has been put back.")

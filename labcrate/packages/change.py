@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from labcrate import output, process
+from labcrate.lab.built import layer_bytes
 from labcrate.lab.snapshot import Snapshot
+from labcrate.packages import settled
 from labcrate.packages.candidate import (
     build_candidate,
     candidate_folder,
@@ -147,6 +149,7 @@ class _Job:
         phase = self.phases("resolve", "what it takes, inside the base image")
         with phase, ThreadPoolExecutor() as pool:
             seen = pool.submit(in_lab, self.snapshot) if live else None
+            above = pool.submit(layer_bytes, lab.image(), settled.STEP)
             lock = resolve_candidate(lab, self.candidate, held, hold)
         running = seen.result() if seen else {}
         if live and not running:
@@ -155,7 +158,20 @@ class _Job:
         text = lock_header("packages.in", source) + lock
         (self.candidate / "packages.lock").write_text(text, encoding="utf-8")
         container = self.snapshot.jupyter.id if self.snapshot.jupyter else ""
-        return Live(lab=lab, before=running, container=container), pins_of(lock)
+        pins = pins_of(lock)
+        self.settle(pins, above.result())
+        return Live(lab=lab, before=running, container=container), pins
+
+    def settle(self, pins: Mapping[str, Pin], above: int) -> None:
+        """Write which of the lock's entries are settled, where that changes."""
+        before = settled.read_settled(self.candidate)
+        if before is None:
+            return
+        after = settled.choose_settled(before, pins, above, anew=self.options.settle)
+        if after != before:
+            output.say(f"settled: {len(after)} packages go into a layer that the next changes keep")
+            text = settled.settled_text(after)
+            (self.candidate / settled.FILE).write_text(text, encoding="utf-8")
 
     def build(self, fresh: Sequence[str], bring: Callable[[], None] | None) -> str:
         """Build the image, and bring the running lab along meanwhile; the image's id, or ""."""

@@ -12,11 +12,15 @@ from labcrate import output
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """live: into the running lab, too. build: at once. upgrade: what the lock had may move."""
+    """live: into the running lab, too. build: at once. upgrade: what the lock had may move.
+
+    settle: all of the lock goes into the layer of the settled packages.
+    """
 
     live: bool = True
     build: bool = True
     upgrade: bool = False
+    settle: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -57,7 +57,8 @@ def refresh_locks(snapshot: Snapshot, everything: bool, phases: Phases) -> Chang
             with phases("compile", "the locks of the base and of the other images"):
                 for name in names:
                     compile_lock(candidate, name)
-        return carry_through(snapshot, candidate, Options(live=False, upgrade=True), phases)
+        options = Options(live=False, upgrade=True, settle=True)
+        return carry_through(snapshot, candidate, options, phases)
 
 
 @contextmanager

@@ -22,7 +22,15 @@ from labcrate import environment
 LOCAL = "local"
 UNDO = "undo.json"
 CANDIDATE = "candidate"
-BY_ROOT = ("uv.lock", "torch.in", "torch.lock", "base.lock", "tensorboard.lock", "search.lock")
+BY_ROOT = (
+    "uv.lock",
+    "torch.in",
+    "torch.lock",
+    "base.lock",
+    "tensorboard.lock",
+    "search.lock",
+    "settled.lock",
+)
 """Files of docker/ that only build steps of root read. They keep their modes, which are part of
 what BuildKit compares: with others, a candidate would install PyTorch anew."""
 

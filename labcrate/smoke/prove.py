@@ -29,6 +29,7 @@ from labcrate.doctor.gather import gather_facts
 from labcrate.engine.engine import find_engine, require_engine
 from labcrate.errors import Code, LabError
 from labcrate.gpu.decide import as_started, decide
+from labcrate.gpu.free import with_free_cards
 from labcrate.lab.compose import JUPYTER, Lab
 from labcrate.lab.snapshot import take_snapshot
 from labcrate.packages.transaction import make_readable
@@ -161,7 +162,7 @@ def lab_for(half: str) -> Lab:
     snapshot = take_snapshot(settings)
     lab = as_started(snapshot)
     if half == "gpu":
-        decision = decide(snapshot, engine, "on")
+        decision = with_free_cards(decide(snapshot, engine, "on"))
         output.row("gpu", decision.choice.line)
         lab = decision.lab
     if snapshot.stale(lab):

@@ -15,7 +15,7 @@ from labcrate.tasks.interpreter import refuse_another_invoke
 refuse_another_invoke()
 # ruff: noqa: E402 - these need what the line above looks for.
 from labcrate import output
-from labcrate.tasks import cleaning, packages, running, serving, showing, starting
+from labcrate.tasks import cards, cleaning, packages, running, serving, showing, starting, tunnel
 
 
 def lab_tasks(*own: Any) -> Collection:
@@ -57,9 +57,11 @@ VERBS = {
     "lock": packages.lock,
     "clean": cleaning.clean,
     "status": showing.status,
+    "gpus": cards.gpus,
     "doctor": showing.doctor,
     "url": showing.url,
     "open": showing.open_,
+    "tunnel": tunnel.tunnel,
     "logs": showing.logs,
     "help": showing.help_,
     "shell": running.shell,

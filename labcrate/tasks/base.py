@@ -18,9 +18,12 @@ from labcrate.clone.identity import refuse_copy, settle
 from labcrate.clone.lock import locked
 from labcrate.clone.ownership import not_permitted, owner_kept
 from labcrate.clone.place import Clone, find_clone
+from labcrate.clone.rootless import refuse_other_user
 from labcrate.clone.settings import Settings, load
 from labcrate.engine.engine import Engine, find_engine, require_engine
+from labcrate.engine.limits import report_limits
 from labcrate.engine.membership import as_member
+from labcrate.engine.sight import refuse_unseen
 from labcrate.errors import Code, LabError
 from labcrate.lab.compose import Lab
 from labcrate.lab.snapshot import Snapshot, take_snapshot
@@ -128,7 +131,10 @@ def read_lab_and_engine(
     with ThreadPoolExecutor() as pool:
         asked = pool.submit(find_engine)
         snapshot = pool.submit(take_snapshot, settings, profiles)
-        return require_engine(asked.result()), snapshot.result()
+        engine = require_engine(asked.result())
+        refuse_other_user(engine.rootless, (settings.uid, settings.gid))
+        report_limits(engine, settings.memory_limit)
+        return engine, snapshot.result()
 
 
 @contextmanager
@@ -140,6 +146,8 @@ def alone(what: str) -> Iterator[Settings]:
     clone: Clone = find_clone()
     with locked(clone, what):
         settle(clone)
+        if what not in ("down", "clean"):
+            refuse_unseen(clone)
         settings = load(clone)
         # These two make room for it, and the next task puts it back.
         with if_there_is_room() if what in ("down", "clean") else nullcontext():

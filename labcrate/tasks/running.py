@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from invoke import Context
 
@@ -10,7 +11,8 @@ from labcrate import output, process
 from labcrate.clone.fresh import ensure_folders
 from labcrate.clone.settings import Settings
 from labcrate.errors import Code, LabError
-from labcrate.gpu.decide import as_started, decide
+from labcrate.gpu.decide import Decision, as_started, decide
+from labcrate.gpu.free import Release, claimed, until_running, with_free_cards
 from labcrate.lab.compose import JUPYTER, Lab
 from labcrate.lab.containers import Container, all_containers, runs_of
 from labcrate.lab.runs import (
@@ -19,6 +21,7 @@ from labcrate.lab.runs import (
     exit_code_of,
     find_run,
     run_attached,
+    run_container,
     start_detached,
 )
 from labcrate.tasks.base import (
@@ -71,27 +74,55 @@ def run(
         )
     with alone("run") as settings:
         # The name is the run's from here on: a detached one is there before the lock is given up.
-        lab, runs = lab_to_run(settings)
+        lab, decision, runs = lab_to_run(settings)
         chosen = choose_name(name, runs)
         if detach:
-            start_detached(lab, chosen, command)
+            with with_cards(lab, decision) as (taken, _):
+                start_detached(taken, chosen, command)
             tell_run(chosen)
             return
-    finish(run_attached(lab, chosen, terminal_flags(), command))
+    finish(run_here(lab, decision, chosen, command))
 
 
-def lab_to_run(settings: Settings) -> tuple[Lab, tuple[Container, ...]]:
-    """The running lab with the GPU that it has, or what `up` would start; and the runs it has."""
+def run_here(lab: Lab, decision: Decision | None, name: str, command: Sequence[str]) -> int:
+    """A run on this terminal; another lab may choose its card as soon as this one has it."""
+    flags = terminal_flags()
+    with with_cards(lab, decision, kept=False) as (taken, release):
+        if decision is None or decision.wanted is None:
+            return run_attached(taken, name, flags, command)
+        with until_running(run_container(taken, name), release):
+            return run_attached(taken, name, flags, command)
+
+
+@contextmanager
+def with_cards(
+    lab: Lab, decision: Decision | None, *, kept: bool = True
+) -> Iterator[tuple[Lab, Release]]:
+    """The running lab as it is, or the one that was decided, with free cards if it takes some."""
+    if decision is None:
+        yield lab, lambda: None
+        return
+    with claimed(decision, kept=kept) as (chosen, release):
+        if decision.wanted:
+            output.row("gpu", chosen.choice.line)
+        yield chosen.lab, release
+
+
+def lab_to_run(settings: Settings) -> tuple[Lab, Decision | None, tuple[Container, ...]]:
+    """The running lab with the GPU that it has, or what `up` would start and what it decided; and
+    the runs it has."""
     engine, snapshot = read_lab_and_engine(settings)
     ensure_folders(settings, quiet=True)
+    decision = None
     if snapshot.jupyter:
         lab, why = as_started(snapshot), "the image has it"
     else:
         decision = decide(snapshot, engine)
+        with_free_cards(decision)
         output.row("gpu", decision.choice.line)
         lab, why = decision.lab, decision.build.reason
     build_stale(lab, snapshot, why)
-    return lab, runs_of(snapshot.everyone, lab.project)
+    return lab, decision, runs_of(snapshot.everyone, lab.project)
 
 
 def tell_run(name: str) -> None:

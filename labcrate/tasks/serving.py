@@ -19,6 +19,7 @@ from labcrate.lab.own_ports import settle_ports
 from labcrate.lab.search import require_model
 from labcrate.lab.snapshot import Snapshot
 from labcrate.tasks.base import alone, lab_task, read_lab_and_engine
+from labcrate.tasks.showing import report_links
 
 
 @lab_task()
@@ -42,7 +43,7 @@ def serve(c: Context) -> None:  # noqa: ARG001
             bound_cache(snapshot)
     if not process.is_dry():
         output.seconds("up", time.monotonic() - started)
-    output.row(SEARCH, snapshot.links()[SEARCH])
+    report_links({SEARCH: snapshot.links()[SEARCH]})
     output.row("stop", "invoke down")
 
 

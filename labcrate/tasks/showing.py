@@ -6,13 +6,11 @@ import json
 import re
 import sys
 import time
-import webbrowser
 from collections.abc import Mapping, Sequence
 
 from invoke import Context, Exit
 
 from labcrate import output, process
-from labcrate.clone.page import private_page
 from labcrate.clone.place import find_clone
 from labcrate.clone.ports import is_loopback
 from labcrate.doctor.examine import diagnose
@@ -20,11 +18,11 @@ from labcrate.doctor.findings import as_json, has_errors, show_findings, summari
 from labcrate.errors import Code
 from labcrate.gpu.decide import as_started, running_choice
 from labcrate.gpu.unused import unused_now
-from labcrate.lab.compose import JUPYTER
 from labcrate.lab.containers import Container, runs_of
 from labcrate.lab.notices import notices
 from labcrate.lab.runs import find_run, since
 from labcrate.lab.snapshot import Snapshot
+from labcrate.lab.way_in import far_way, links_as_json, open_pages, ways_in
 from labcrate.tasks.base import finish, lab_task, read_lab, require_up
 from labcrate.tasks.words import Takes
 
@@ -50,6 +48,7 @@ def status(c: Context, json_: bool = False) -> None:  # noqa: ARG001
             "gpu": devices,
             "gpu_unused": unused,
             "torch_backend": snapshot.lab.torch_backend,
+            "idle_hours": snapshot.jupyter.idle_hours if snapshot.jupyter else 0,
         }
         output.say(json.dumps(payload, indent=2))
         return
@@ -59,11 +58,16 @@ def status(c: Context, json_: bool = False) -> None:  # noqa: ARG001
         for name, row in services.items()
     ]
     output.table(headings, rows, title=snapshot.lab.project, whole=("address",))
+    for row in far_way(snapshot.links()):
+        output.row(*row)
     if runs:
         told_runs = [(one.run, since(one), one.command) for one in runs]
         output.table(("run", "since", "command"), told_runs, title="runs", whole=("run",))
     if devices:
         output.say(f"JupyterLab has the GPU: {', '.join(devices)}")
+    if snapshot.jupyter and snapshot.jupyter.idle_hours:
+        hours = f"{snapshot.jupyter.idle_hours:g}"
+        output.say(f"Kernels that compute nothing for {hours} hours are ended (IDLE_HOURS).")
     if stale:
         output.say(f"Not up to date: {', '.join(stale)}. The next `invoke up` builds it.")
     show_notices(told)
@@ -109,7 +113,7 @@ def show_unused(told: str) -> None:
 
 
 def report_links(found: Mapping[str, str]) -> None:
-    for name, address in found.items():
+    for name, address in (*found.items(), *ways_in(found)):
         output.row(name, address)
 
 
@@ -136,10 +140,13 @@ def doctor(c: Context, json_: bool = False) -> None:  # noqa: ARG001
         raise Exit(code=Code.FINDINGS)
 
 
-@lab_task()
-def url(c: Context) -> None:  # noqa: ARG001
+@lab_task(json_="as JSON, for programs")
+def url(c: Context, json_: bool = False) -> None:  # noqa: ARG001
     """Print the links, JupyterLab's with its token."""
     snapshot = read_lab()
+    if json_:
+        output.say(json.dumps(links_as_json(snapshot)))
+        return
     report_links(snapshot.links(snapshot.settings.jupyter_token))
     warn_of_others(snapshot.settings.bind_address)
 
@@ -149,9 +156,9 @@ def open_(c: Context) -> None:  # noqa: ARG001
     """Open JupyterLab and the other services in the browser."""
     snapshot = read_lab()
     require_up(snapshot)
-    for service, address in snapshot.links(snapshot.settings.jupyter_token).items():
-        secret = service == JUPYTER
-        webbrowser.open(private_page(snapshot.lab.clone, address) if secret else address)
+    if not open_pages(snapshot):
+        output.say("No browser of this machine can show the lab. These are the links:")
+        report_links(snapshot.links(snapshot.settings.jupyter_token))
 
 
 @lab_task(

@@ -2,42 +2,35 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import replace
-
 from invoke import Context
 
 from labcrate import environment, output, process
 from labcrate.clean.bound import bound_cache
+from labcrate.clone.device_list import free_count
 from labcrate.clone.fresh import ensure_env_file, ensure_folders, refresh_package_settings
 from labcrate.clone.identity import part_from_original, settle
 from labcrate.clone.lock import refuse_read_only
 from labcrate.clone.place import find_clone, refuse_awkward_path
-from labcrate.clone.settings import load, refuse_lost_root
+from labcrate.clone.settings import Settings, load, refuse_lost_root
 from labcrate.engine.base_image import ensure_base_image
 from labcrate.engine.engine import find_engine, require_engine
 from labcrate.engine.install import ensure_engine
 from labcrate.errors import Code, LabError
-from labcrate.gpu.decide import Decision, decide, gpu_refused
-from labcrate.gpu.record import is_proven, remember_proof
+from labcrate.gpu.decide import Decision, decide
+from labcrate.gpu.free import shared_cards, with_free_cards
 from labcrate.gpu.toolkit import ensure_toolkit
 from labcrate.lab.built import drop_superseded
 from labcrate.lab.compose import JUPYTER, Lab
 from labcrate.lab.containers import all_containers, of_project
 from labcrate.lab.images import build_images, provide_parts
-from labcrate.lab.jupyter import token_opens
 from labcrate.lab.lifecycle import (
-    last_logs,
-    look_again,
     resume_services,
-    start_services,
     stop_services,
 )
-from labcrate.lab.notices import notices, unhealthy, watch
+from labcrate.lab.notices import notices
 from labcrate.lab.own_ports import settle_ports
 from labcrate.lab.snapshot import Snapshot, profiles_of
 from labcrate.lab.work import lab_work
-from labcrate.smoke.prove import prove_quickly
 from labcrate.tasks.base import (
     alone,
     asker,
@@ -46,8 +39,9 @@ from labcrate.tasks.base import (
     result_only,
     with_the_engines_group,
 )
+from labcrate.tasks.coming_up import How, bring_up
 from labcrate.tasks.showing import report_links, show_notices, show_unused, warn_of_others
-from labcrate.tasks.sparing import may_end, may_renew, may_replace_jupyter
+from labcrate.tasks.sparing import may_end
 
 
 @lab_task(yes="do not ask before installing or building")
@@ -62,7 +56,7 @@ def setup(c: Context, yes: bool = False) -> None:  # noqa: ARG001
     with with_the_engines_group():
         engine = ensure_engine(confirm)
     part_from_original(clone)
-    ensure_env_file(clone)
+    ensure_env_file(clone, engine.rootless)
     if process.is_dry() and not clone.env_file.exists():
         output.say("This dry run ends here: the next steps read the new .env.")
         return
@@ -95,6 +89,7 @@ def build(c: Context) -> None:  # noqa: ARG001
     gpu="auto (one where the engine offers it), on (or fail), off; wins over GPU= in .env",
     force="replace JupyterLab whatever runs in it",
     quiet="show the result alone: the links, and what must be known",
+    wait_gpu="with GPU_DEVICES=free: wait until a card is free",
 )
 def up(
     c: Context,  # noqa: ARG001
@@ -102,27 +97,41 @@ def up(
     gpu: str = "",
     force: bool = False,
     quiet: bool = False,
+    wait_gpu: bool = False,
 ) -> None:
     """Start the lab and wait until it answers."""
     with alone("up") as settings:
+        refuse_wait(settings, wait_gpu)
         engine, snapshot = read_lab_and_engine(settings)
         found = settle_ports(snapshot)
         snapshot = resume_services(found)
         decision = decide(snapshot, engine, gpu)
+        if not wait_gpu:
+            with_free_cards(decision)  # Nobody waits for a build to hear that there is no card.
         with result_only(quiet):
             output.row("gpu", decision.choice.line)
             show_unused(decision.unused)
             ensure_folders(settings, quiet=True)
             built = not no_build and build_stale(decision.lab, snapshot, decision.build.reason)
-        if not may_renew(decision.lab, snapshot, force):
+        started = bring_up(decision, snapshot, found, How(force=force, quiet=quiet, wait=wait_gpu))
+        if started is None:
             output.say("Nothing was replaced; the lab runs as before.")
             return
-        with result_only(quiet):
-            decision, snapshot = start_proven(decision, found, force)
+        decision, snapshot = started
         if built:
             drop_superseded(decision.lab)
             bound_cache(snapshot)
     announce(decision, snapshot)
+
+
+def refuse_wait(settings: Settings, wait_gpu: bool) -> None:
+    """There is something to wait for only where the lab takes any card that is free."""
+    if wait_gpu and not free_count(settings.gpu_devices):
+        raise LabError(
+            f"--wait-gpu waits for a free card, and GPU_DEVICES={settings.gpu_devices} names them",
+            fix="set GPU_DEVICES=free in .env",
+            code=Code.SETTINGS,
+        )
 
 
 def build_stale(lab: Lab, snapshot: Snapshot, why: str) -> bool:
@@ -137,78 +146,6 @@ def build_stale(lab: Lab, snapshot: Snapshot, why: str) -> bool:
     if not process.is_dry():
         output.seconds("built", taken)
     return True
-
-
-def start_proven(decision: Decision, before: Snapshot, force: bool) -> tuple[Decision, Snapshot]:
-    """Up, and with a GPU sure that it computes; `auto` goes on without it, and says so."""
-    lab = decision.lab
-    try:
-        after = start(lab, before, force)
-        if lab.overlays:
-            require_proof(decision, after)
-    except LabError as error:
-        broken = error.code in (Code.GPU_NOT_OFFERED, Code.GPU_PROOF)
-        if decision.mode == "on" or not broken:
-            raise
-        output.say(f"{error.problem}\nThe lab goes on on the CPU.")
-        after = start(replace(lab, overlays=()), before, force)
-        remember_proof(lab.clone, container_id(after), decision.stamp, error.problem)
-        return decision.without_gpu(error.problem, error.fix), after
-    return decision, after
-
-
-def require_proof(decision: Decision, snapshot: Snapshot) -> None:
-    """A kernel ran on the GPU of the lab that was just started, now or before."""
-    clone, ident = decision.lab.clone, container_id(snapshot)
-    if process.is_dry() or is_proven(clone, ident):
-        return
-    seconds, cause = prove_quickly(decision.lab)
-    remember_proof(clone, ident, decision.stamp, cause)
-    if cause:
-        raise LabError(
-            f"the GPU is there and does not work: {cause}",
-            fix="`invoke doctor` looks for the cause, and `nox -s gpu_smoke` shows all of it",
-            code=Code.GPU_PROOF,
-        )
-    output.seconds("the GPU computes", seconds)
-
-
-def container_id(snapshot: Snapshot) -> str:
-    return snapshot.jupyter.id if snapshot.jupyter else ""
-
-
-def start(lab: Lab, before: Snapshot, force: bool) -> Snapshot:
-    """Up, and sure that the token in .env is the one that opens the door."""
-    started = time.monotonic()
-    done = start_services(lab)
-    if process.is_dry():
-        return before
-    refuse_failed(lab, done)
-    after = look_again(before)
-    if ids_of(after) != ids_of(before):
-        output.seconds("up", time.monotonic() - started)
-    elif token_opens(after):
-        output.seconds("already up; nothing was touched", time.monotonic() - started)
-    elif may_replace_jupyter(lab, after, force):
-        # Compose does not compare the content of secrets.
-        output.say("The token in .env changed: JupyterLab is restarted.")
-        refuse_failed(lab, start_services(lab, "--force-recreate", JUPYTER))
-        after = look_again(before)
-    else:
-        output.say("Nothing was replaced; JupyterLab keeps the token that it was started with.")
-    return after
-
-
-def refuse_failed(lab: Lab, done: process.Result) -> None:
-    """The error for a start that failed."""
-    if not done.ok:
-        logs = last_logs(lab)
-        raise gpu_refused(lab, done.text) or unhealthy(watch(lab.project), done.text, logs)
-
-
-def ids_of(snapshot: Snapshot) -> set[tuple[str, str, str]]:
-    """Which containers run: another id, or another state, is something that `up` touched."""
-    return {(one.id, one.state, one.health) for one in snapshot.containers.values()}
 
 
 def announce(decision: Decision, snapshot: Snapshot) -> None:
@@ -228,6 +165,8 @@ def announce(decision: Decision, snapshot: Snapshot) -> None:
         output.row("", "JupyterLab's link with its token: invoke url")
     warn_of_others(settings.bind_address)
     output.row("gpu", decision.choice.line)
+    for told in shared_cards(decision, snapshot.everyone):
+        output.row("", told)
     if decision.choice.fix and not decision.unused:
         output.row("", f"to use a GPU: {decision.choice.fix}")
     output.row("stop", "invoke down")

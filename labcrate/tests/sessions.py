@@ -23,7 +23,13 @@ ENGINE = str(HERE / "engine")
 LONGEST = ("--verbose", "--durations=25")
 DOCS = Path("labcrate", "docs")
 REPORTS = Path("reports")
-CHROMIUM = ("chromium", "chromium-driver")
+PROGRAMS = {
+    "browser": (("chromium", "chromedriver"), ("chromium", "chromium-driver")),
+    "npm": (("npm",), ("npm",)),
+    "sshd": (("ssh", "sshd"), ("openssh-client", "openssh-server")),
+}
+"""Programs that the tests of a mark need beside the engine, and Debian's packages with them."""
+
 FEW = 3
 """So many engine tests that failed beside the other half are run again, alone; no more."""
 
@@ -52,7 +58,8 @@ def machinery(session: nox.Session) -> None:
     tools(session)
     answered = ["--yes"] if os.environ.get("CI") else []
     session.run(*PYTHON, "invoke", "setup", *answered)
-    others = "not beside" if chromium(session) else "not beside and not browser"
+    absent = [mark for mark in PROGRAMS if not has_programs(session, mark)]
+    others = " and not ".join(("not beside", *absent))
     REPORTS.mkdir(exist_ok=True)
     if session.posargs:
         session.run(*PYTEST, *session.posargs)
@@ -121,17 +128,20 @@ def last_failed(half: str) -> list[str]:
     return [f"labcrate/{name}" for name in names]
 
 
-def chromium(session: nox.Session) -> bool:
-    """Whether the browser tests can run. In CI they must, so the browser is installed there."""
-    if all(shutil.which(name) for name in ("chromium", "chromedriver")):
+def has_programs(session: nox.Session, mark: str) -> bool:
+    """Whether the tests of a mark can run. In CI they must, so what they need is installed."""
+    programs, packages = PROGRAMS[mark]
+    # Where daemons are, which an ordinary user's PATH may lack.
+    path = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin"))
+    if all(shutil.which(name, path=path) for name in programs):
         return True
     if not os.environ.get("CI"):
-        session.warn("no chromium and chromedriver here: the browser tests are left out")
+        session.warn(f"no {' and '.join(programs)} here: the tests marked {mark} are left out")
         return False
     sudo = [] if os.geteuid() == 0 else ["sudo"]
     session.run(*sudo, "apt-get", "update", "--quiet=2", external=True)
     install = ("apt-get", "install", "--quiet=2", "--yes", "--no-install-recommends")
-    session.run(*sudo, *install, *CHROMIUM, external=True, silent=True)
+    session.run(*sudo, *install, *packages, external=True, silent=True)
     return True
 
 
@@ -193,6 +203,13 @@ def fuzz(session: nox.Session) -> None:
     tools(session)
     session.env["LAB_SEQUENCES"] = "500"
     session.run(*PYTEST, str(HERE / "engine" / "random_verbs.py"), "-s", *session.posargs)
+
+
+@nox.session(default=False)
+def rootless(session: nox.Session) -> None:
+    """A lab on a rootless engine, in a machine of the tests' own. About five minutes."""
+    tools(session)
+    session.run(*PYTEST, str(HERE / "engine" / "rootless_engine.py"), *session.posargs)
 
 
 @nox.session(default=False)

@@ -30,8 +30,8 @@ ARTICLE = (
     "TENSORBOARD_PORT",
     "TENSORBOARD_DIR",
 )
-TASKS_ONLY = {"GPU", "GPU_DEVICES", "COMPOSE_FILE"}
-"""Read by the tasks, or by Compose before it reads any file."""
+TASKS_ONLY = {"GPU", "GPU_DEVICES", "COMPOSE_FILE", "SHARED_MODELS"}
+"""Read by the tasks, by Compose before it reads any file, or in a file of its own."""
 
 PREDEFINED = {"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"}
 
@@ -157,9 +157,9 @@ def test_the_search_page_is_off_by_default(tmp_path: Path) -> None:
     found = parse_model(model(tmp_path)).services
     assert list(found) == ["jupyter", "tensorboard", "search"]
     # Also with a .env that is older than the page.
-    assert found["search"].link == "http://127.0.0.1:8000/"
+    assert found["search"].link() == "http://127.0.0.1:8000/"
     moved = parse_model(model(tmp_path, SEARCH_PORT="8123")).services
-    assert moved["search"].link == "http://127.0.0.1:8123/"
+    assert moved["search"].link() == "http://127.0.0.1:8123/"
 
 
 def test_the_search_page_reads_the_models_and_writes_nothing(tmp_path: Path) -> None:
@@ -253,6 +253,21 @@ def test_what_the_engine_is_asked_for(
     assert devices == [{"capabilities": ["gpu"], **request_}]
 
 
+def test_models_for_all_labs_are_read_only(tmp_path: Path) -> None:
+    overlay = ROOT / "compose" / "shared-models.yaml"
+    found = model(tmp_path, overlay, SHARED_MODELS="/srv/my models")["services"]
+    mounts = {one["target"]: one for one in found["jupyter"]["volumes"]}
+    shared = mounts.pop("/lab/shared-models")
+    assert (shared["source"], shared["read_only"]) == ("/srv/my models", True)
+    assert not shared["bind"].get("create_host_path")
+    assert list(mounts) == [
+        one["target"] for one in model(tmp_path)["services"]["jupyter"]["volumes"]
+    ]
+    (tmp_path / ".env").write_text("".join(f"{n}={v}\n" for n, v in VALUES.items()))
+    refused = compose(tmp_path, "config", overlays=(overlay,))
+    assert "set it in .env" in refused.stderr
+
+
 @pytest.mark.parametrize("devices", ["all", "0,1", "MIG-ab"])
 def test_the_runtime_takes_the_list_of_env(tmp_path: Path, devices: str) -> None:
     overlay = ROOT / "compose" / "gpu-runtime.yaml"
@@ -272,7 +287,8 @@ def test_a_list_that_the_tasks_write(
 ) -> None:
     """It takes the place of the overlay's file, and says the same but for the devices."""
     listed = tmp_path / "gpu.yaml"
-    listed.write_text(device_overlay(Choice(overlay=overlay, devices=devices, reason="")))
+    choice = Choice(overlay=overlay, devices=devices, reason="")
+    listed.write_text(device_overlay(choice, ",".join(devices)))
     some = model(tmp_path, listed)["services"]["jupyter"]
     every = model(tmp_path, ROOT / "compose" / f"{overlay}.yaml")["services"]["jupyter"]
     (request,) = some["deploy"]["resources"]["reservations"]["devices"]
@@ -282,6 +298,17 @@ def test_a_list_that_the_tasks_write(
         one.pop("deploy")
         one["labels"].pop(labels.GPU)
     assert some == every
+
+
+def test_a_list_for_the_runtime_says_what_its_file_says(tmp_path: Path) -> None:
+    """With GPU_DEVICES=free, which the file cannot take."""
+    listed = tmp_path / "gpu.yaml"
+    listed.write_text(
+        device_overlay(Choice(overlay="gpu-runtime", devices=("0", "2"), reason=""), "free:2")
+    )
+    some = model(tmp_path, listed, GPU_DEVICES="free:2")
+    every = model(tmp_path, ROOT / "compose" / "gpu-runtime.yaml", GPU_DEVICES="0,2")
+    assert some["services"]["jupyter"] == every["services"]["jupyter"]
 
 
 @pytest.mark.parametrize(
@@ -422,7 +449,7 @@ def test_an_owners_service_joins_with_variables_of_its_own(tmp_path: Path) -> No
     )
     found = parse_model(model(tmp_path, own, profiles=(), MLFLOW_PORT="5001"))
     assert list(found.services) == ["jupyter", "tensorboard", "mlflow"]
-    assert found.services["mlflow"].link == "http://127.0.0.1:5001/"
+    assert found.services["mlflow"].link() == "http://127.0.0.1:5001/"
     assert [service.name for service in found.built] == ["jupyter", "tensorboard"]
     assert found.volumes == ("lab-test-1_home",)
     assert [one.has_health for one in found.services.values()] == [True, True, False]

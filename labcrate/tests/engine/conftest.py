@@ -61,7 +61,7 @@ def make_lab(folder: Path) -> Lab:
 def small_lab(root: Path) -> Lab:
     """A clone without PyTorch (an empty lock) that is set up: it is made and removed many times."""
     copy_tree(root)
-    for name in ("torch.lock", "packages.lock"):
+    for name in ("torch.lock", "packages.lock", "settled.lock"):
         (root / "docker" / name).write_text("# empty: see labcrate/tests/engine/conftest.py\n")
     share_base(root)
     made = Lab(root=root, environ={"PYTHONUNBUFFERED": "1"})

@@ -185,7 +185,8 @@ def put_clone(machine: Machine, work: Path) -> None:
     """The working tree, without PyTorch."""
     tree = copy_tree(work / "tree")
     (tree / "docker" / "torch.lock").write_text("# empty: see labcrate/tests/engine/machine.py\n")
-    (tree / "docker" / "packages.in").write_text("")
+    for name in ("packages.in", "settled.lock"):
+        (tree / "docker" / name).write_text("")
     (tree / "docker" / "packages.lock").write_text(lock_header("packages.in", ""))
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:

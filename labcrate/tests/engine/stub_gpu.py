@@ -18,11 +18,11 @@ SMI_IN_CONTAINER = "/usr/local/bin/stub-smi"
 SMI_OF_MACHINE = "/usr/local/bin/nvidia-smi"
 
 
-def specification(smi: str = "") -> str:
-    """Devices 0, 1 and all; each leaves its name in the container's environment."""
+def specification(smi: str = "", cards: int = 2) -> str:
+    """Devices 0, 1, ... and all; each leaves its name in the container's environment."""
     devices = [
         {"name": name, "containerEdits": {"env": [f"STUB_{name.upper()}=yes"]}}
-        for name in ("0", "1", "all")
+        for name in (*map(str, range(cards)), "all")
     ]
     mount = {"hostPath": smi, "containerPath": "/usr/bin/nvidia-smi", "options": ["ro", "bind"]}
     edits = {"containerEdits": {"mounts": [mount]}} if smi else {}

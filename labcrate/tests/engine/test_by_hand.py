@@ -36,7 +36,8 @@ def test_a_paused_jupyterlab_goes_on_with_its_kernels(up_lab: Lab) -> None:
     """For so long that the engine calls it unhealthy."""
     ident, kernel = up_lab.container(), client(up_lab).kernel()
     kernel.run("x = 7")
-    up_lab.docker("pause", ident)
+    done = up_lab.docker("pause", ident)
+    assert done.returncode == 0, said(done)
     assert "paused by hand" in up_lab.invoke("doctor", "--json", check=False).stdout
     wait_for(up_lab, "{{.State.Health.Status}}", "unhealthy")
     told = up_lab.invoke("up").stdout

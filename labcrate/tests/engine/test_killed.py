@@ -131,13 +131,13 @@ def test_a_lab_that_starves_at_its_start(up_lab: Lab, happened: Happened) -> Non
     refused = up_lab.invoke("up", check=False)
     assert (refused.returncode, "MEMORY_LIMIT=40m" in said(refused)) == (Code.SETTINGS, True)
     happened(told(refused))
-    rules = up_lab.root / "labcrate" / "clone" / "rules.py"
-    text = rules.read_text()
+    limits = up_lab.root / "labcrate" / "clone" / "limits.py"
+    text = limits.read_text()
     try:
-        rules.write_text(text.replace("LEAST_MEMORY = 256 * 2**20", "LEAST_MEMORY = 0"))
+        limits.write_text(text.replace("LEAST_MEMORY = 256 * 2**20", "LEAST_MEMORY = 0"))
         starved = up_lab.invoke("up", check=False)
     finally:
-        rules.write_text(text)
+        limits.write_text(text)
         up_lab.set(MEMORY_LIMIT="0")
     assert starved.returncode == Code.UNHEALTHY, said(starved)
     assert "it is out of memory" in said(starved)

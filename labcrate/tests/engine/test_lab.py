@@ -17,7 +17,8 @@ from conftest import Lab, said
 from faultlog import Happened
 from web import client, get, wait_for_runs
 
-from labcrate.clone.rules import LEAST_PIDS, OPTIONAL
+from labcrate.clone.limits import LEAST_PIDS
+from labcrate.clone.rules import OPTIONAL
 
 T = TypeVar("T")
 

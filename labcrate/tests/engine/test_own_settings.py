@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from clone import Lab, said
@@ -48,3 +49,32 @@ def test_an_own_port_is_refused_with_the_reason(up_lab: Lab, set_in_home: Set) -
     script = f"for i in $(seq 60); do {look}; sleep 0.5; done"
     done = up_lab.exec("sh", "-c", script)
     assert "port 9999" in json.loads(done.stdout)["refused"], said(done)
+
+
+CULLING = """
+import json
+from jupyter_server.serverapp import ServerApp
+app = ServerApp()
+app.initialize(argv=[], new_httpserver=False)
+manager = app.kernel_manager
+print(json.dumps([manager.cull_idle_timeout, manager.cull_connected, manager.cull_busy]))
+"""
+
+
+def test_idle_hours_and_shared_models_reach_jupyterlab(up_lab: Lab, tmp_path: Path) -> None:
+    """The manager of kernels takes the setting; the models are there, for reading alone."""
+    tmp_path.chmod(0o755)
+    (tmp_path / "weights").write_text("precious")
+    up_lab.set(IDLE_HOURS="12", SHARED_MODELS=str(tmp_path))
+    try:
+        up_lab.invoke("up")
+        assert "compute nothing for 12 hours are ended" in up_lab.invoke("status").stdout
+        told = up_lab.exec("python", "-c", CULLING)
+        assert json.loads(told.stdout.splitlines()[-1]) == [43200, True, False], said(told)
+        assert up_lab.exec("cat", "/lab/shared-models/weights").stdout == "precious"
+        refused = up_lab.exec("sh", "-c", "echo x > /lab/shared-models/weights")
+        assert "Read-only file system" in said(refused)
+    finally:
+        up_lab.set(IDLE_HOURS="0", SHARED_MODELS="")
+    up_lab.invoke("up")
+    assert up_lab.exec("ls", "/lab/shared-models").returncode != 0

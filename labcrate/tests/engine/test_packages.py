@@ -17,11 +17,13 @@ from clone import Lab, read_until, said
 from web import client
 
 from labcrate.errors import Code
+from labcrate.lab.built import layer_bytes
+from labcrate.packages.settled import STEP
 
 PLAIN = "einops"
 """A package of pure Python that needs nothing."""
 
-FILES = ("packages.in", "packages.lock", "apt.txt")
+FILES = ("packages.in", "packages.lock", "settled.lock", "apt.txt")
 
 
 def state(lab: Lab) -> dict[str, str]:
@@ -101,15 +103,48 @@ def test_nothing_of_pytorch_was_downloaded_for_it(up_lab: Lab) -> None:
     assert not re.search(r"Downloading (torch|torchvision|nvidia-|triton)", log)
 
 
-def test_nothing_that_was_there_is_downloaded_again(up_lab: Lab) -> None:
-    """The final stage is installed anew, out of the cache but for what is new."""
+def test_what_is_new_alone_is_installed_and_shipped(up_lab: Lab) -> None:
+    """The rest of the lock lies settled in the layer below, which is in the image already."""
     log = (up_lab.root / ".labcrate" / "build.log").read_text()
-    installed = re.search(r"Installed (\d+) packages", log)
-    prepared = re.search(r"Prepared (\d+) package", log)
-    assert installed, log
-    assert int(installed[1]) > 30, log
-    assert prepared is None or prepared[1] == "1", log
+    assert re.findall(r"Installed (\d+) package", log) == ["1"], log
     assert "Downloading" not in log
+    image = f"{up_lab.project}/jupyter"
+    rows = up_lab.docker("history", "--human=false", "--format", "{{.Size}}", image).stdout.split()
+    settled, new = layer_bytes(image, "the settled packages"), layer_bytes(image, STEP)
+    assert settled > 100 * new > 0
+    assert new < 0.01 * sum(int(size) for size in rows)
+
+
+CONTENT = """
+import hashlib, json
+from importlib import metadata
+found = {}
+for one in metadata.distributions(path=["/opt/lab/lib/python3.13/site-packages"]):
+    if one.metadata["Name"].startswith(("torch", "triton", "nvidia", "cuda")):
+        continue
+    for file in one.files or ():
+        if file.suffix != ".pyc":
+            found[str(file)] = hashlib.sha256(file.locate().read_bytes()).hexdigest()
+print(json.dumps(found))
+"""
+"""Every file that a package of the image brought, PyTorch's aside, and the digest of each."""
+
+
+def test_the_environment_does_not_depend_on_what_was_settled(up_lab: Lab) -> None:
+    """A package added above the settled ones, against all of the lock installed in one step."""
+    settled, image = up_lab.root / "docker" / "settled.lock", f"{up_lab.project}/jupyter"
+    content = ("run", "--rm", image, "python", "-c", CONTENT)
+    kept, added = settled.read_text(), json.loads(up_lab.docker(*content).stdout)
+    assert PLAIN not in kept
+    settled.write_text("")
+    try:
+        up_lab.invoke("build")
+        assert layer_bytes(image, "the settled packages") < 10_000
+        assert json.loads(up_lab.docker(*content).stdout) == added
+    finally:
+        settled.write_text(kept)
+        up_lab.invoke("build")
+    assert any(name.startswith(f"{PLAIN}/") for name in added)
 
 
 def test_a_package_that_extends_a_namespace_of_the_base(up_lab: Lab) -> None:

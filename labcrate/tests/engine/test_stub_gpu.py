@@ -221,6 +221,75 @@ def test_compose_typed_by_hand(stub: Machine) -> None:
     assert container(stub) == before
 
 
+COPY = """
+set -e
+here=$(sed -n 's/^COMPOSE_PROJECT_NAME=//p' .env)
+cp -a . /root/pool-$1
+cd /root/pool-$1
+sed -i "s/^COMPOSE_PROJECT_NAME=.*/COMPOSE_PROJECT_NAME=pool-$1/
+    s/^GPU_DEVICES=.*/GPU_DEVICES=free/; s/^JUPYTER_PORT=.*/JUPYTER_PORT=181$1/
+    s/^TENSORBOARD_PORT=.*/TENSORBOARD_PORT=182$1/; s/^SEARCH_PORT=.*/SEARCH_PORT=183$1/" .env
+for service in jupyter tensorboard; do docker tag $here/$service pool-$1/$service; done
+"""
+"""Another clone with the same images, a name and ports of its own, and a card that is free."""
+
+REMOVE = """
+docker ps -aq --filter name=pool- | xargs -r docker rm -f
+docker image ls --format '{{.Repository}}' | grep ^pool- | xargs -r docker rmi
+docker volume ls -q --filter name=pool- | xargs -r docker volume rm
+docker network ls -q --filter name=pool- | xargs -r docker network rm
+rm -rf /root/pool-*
+"""
+
+
+def test_of_five_labs_at_once_three_get_a_card_each(stub: Machine) -> None:
+    """One stays up and keeps its card; one is killed and gives it back; `gpus` shows it all."""
+    stub.write(SPEC, specification(SMI_IN_CONTAINER, cards=3))
+    stub.invoke("up", "--gpu", "off")
+    stub.invoke("down", "--force")
+    proof_passes(stub)
+    names = [f"{n:02}" for n in range(10, 15)]
+    try:
+        for name in names:
+            stub.run("bash", "-c", COPY, "bash", name)
+        script = "cd /root/pool-$1 && exec .venv/bin/python -u -m invoke up --no-build"
+        ups = {name: stub.start_process("bash", "-c", script, "bash", name) for name in names}
+        told = {name: one.communicate(timeout=240)[0] for name, one in ups.items()}
+        codes = {name: one.returncode for name, one in ups.items()}
+        assert sorted(codes.values()) == [0, 0, 0, 42, 42], told
+        has = cards_of(stub)
+        assert sorted(has.values()) == [["0"], ["1"], ["2"]]
+        assert set(has) == {f"pool-{name}" for name, code in codes.items() if code == 0}
+        lost = next(name for name, code in codes.items() if code)
+        assert all(f": {lab}, since " in told[lost] for lab in has)
+
+        killed, kept = sorted(has)[:2]
+        stub.run("docker", "rm", "--force", f"{killed}-jupyter-1")
+        other = kept.removeprefix("pool-")
+        ident = stub.run("docker", "inspect", "--format", "{{.Id}}", f"{kept}-jupyter-1").stdout
+        again = stub.run("bash", "-c", script, "bash", other).stdout
+        assert "already up; nothing was touched" in again
+        assert "it has this already" in again
+        same = stub.run("docker", "inspect", "--format", "{{.Id}}", f"{kept}-jupyter-1").stdout
+        assert same == ident
+
+        out = stub.run("bash", "-c", script, "bash", lost).stdout
+        assert "through CDI: it was free" in out
+        assert cards_of(stub)[f"pool-{lost}"] == has[killed]
+    finally:
+        stub.sh(REMOVE, check=False)
+
+
+def cards_of(machine: Machine) -> dict[str, list[str]]:
+    """The cards of each lab, as `invoke gpus` tells programs."""
+    told = json.loads(machine.invoke("gpus", "--json").stdout)
+    found: dict[str, list[str]] = {}
+    for card in told["cards"]:
+        for lab in card["labs"]:
+            found.setdefault(lab["lab"], []).append(str(card["index"]))
+    return found
+
+
 def test_a_driver_too_old_for_any_build(stub: Machine) -> None:
     put_script(stub, SMI_OF_MACHINE, smi("470.256.02"))
     out = stub.invoke("up").stdout

@@ -37,6 +37,7 @@ KNOWN = Settings(
     gpu_devices="all",
     bind_address="127.0.0.1",
     host_wheels="",
+    shared_models="",
 )
 ENGINE = Engine(
     version=(28, 5),

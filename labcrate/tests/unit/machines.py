@@ -21,7 +21,6 @@ INFO: dict[str, Any] = {
 }
 WSL: dict[str, Any] = {"KernelVersion": "5.15.167.4-microsoft-standard-WSL2"}
 DESKTOP: dict[str, Any] = {"OperatingSystem": "Docker Desktop", "KernelVersion": "6.10.14-linuxkit"}
-PODMAN: dict[str, Any] = {"buildahVersion": "1.33.7"}
 
 
 def make_engine(*cdi: str, runtime: bool = False, host: str = "", **fields: Any) -> Engine:

@@ -75,6 +75,7 @@ class Engine:
     double: Double
     lock: str = ""
     refusal: str = ""
+    history: str = ""
     seen: Mapping[str, Any] = field(default_factory=lambda: GOOD)
     baked: list[dict[str, Any]] = field(default_factory=list)
     files: list[dict[str, str]] = field(default_factory=list)
@@ -84,7 +85,7 @@ class Engine:
         self.double.expect("docker", "compose", "config", stdout=model)
         self.double.expect("docker", "buildx", "bake", does=self.bake)
         self.double.expect("docker", "image", "rm").expect("docker", "image", "ls")
-        self.double.expect("docker", "tag")
+        self.double.expect("docker", "tag").expect("docker", "history", stdout=self.history)
         self.double.expect("docker", "image", "inspect", stdout="sha256:old\n")
         self.double.expect("docker", "image", "inspect", CANDIDATE, stdout="sha256:new\n")
 

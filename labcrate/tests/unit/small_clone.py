@@ -32,7 +32,8 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "PLUGIN_FOLDERS", ())
     monkeypatch.setattr(plan, "PIN", Path("/no/such/pin"))
     monkeypatch.setenv("NETRC", "/no/such/netrc")
-    for name in (*KNOWN, "DOCKER_HOST", "DOCKER_CONTEXT"):
+    monkeypatch.setenv("DOCKER_CONFIG", "/no/such/folder")
+    for name in (*KNOWN, "DOCKER_HOST", "DOCKER_CONTEXT", "SSH_CONNECTION"):
         monkeypatch.delenv(name, raising=False)
 
 

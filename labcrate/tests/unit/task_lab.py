@@ -23,10 +23,11 @@ from labcrate.clone.env_file import fill
 from labcrate.clone.place import Clone
 from labcrate.clone.ports import free_port
 from labcrate.clone.settings import load
-from labcrate.gpu import decide, toolkit, unused
+from labcrate.gpu import card_lock, decide, toolkit, unused
 from labcrate.gpu.cards import Host
 from labcrate.lab.compose import Lab, parse_model
 from labcrate.lab.images import inputs_digest
+from labcrate.tasks import cards
 
 PROJECT = "lab-test-1"
 INFO: dict[str, Any] = {
@@ -37,6 +38,7 @@ INFO: dict[str, Any] = {
     "Runtimes": {"runc": {"path": "runc"}},
 }
 
+STARTED = "2026-11-26T08:15:30.123456789Z"
 NO_WORK: dict[str, Any] = {"busy": [], "idle": [], "packages": {}, "unasked": ""}
 
 
@@ -46,7 +48,8 @@ class TaskLab:
 
     containers: service -> what differs from a healthy container; a service without an entry has
     none. runs: name -> what differs from one that works. work: what JupyterLab's container says
-    is at work in it. built: service -> the inputs of its image; others are up to date.
+    is at work in it. others: containers of other labs, lab -> what differs from one without a GPU.
+    built: service -> the inputs of its image; others are up to date.
     """
 
     clone: Clone
@@ -57,6 +60,7 @@ class TaskLab:
         default_factory=lambda: {name: {} for name in ("jupyter", "tensorboard", "mlflow")}
     )
     runs: dict[str, dict[str, str]] = field(default_factory=dict)
+    others: dict[str, dict[str, str]] = field(default_factory=dict)
     work: dict[str, Any] = field(default_factory=lambda: dict(NO_WORK))
     built: dict[str, str] = field(default_factory=dict)
     absent: set[str] = field(default_factory=set)
@@ -85,8 +89,8 @@ class TaskLab:
     def answer(self, *words: str, told: Any) -> None:
         """Answer with what `told` returns at that moment."""
 
-        def fresh(_argv: Sequence[str], _stdin: str | None) -> None:
-            said = told()
+        def fresh(argv: Sequence[str], _stdin: str | None) -> None:
+            said = told(argv) if told == self.inspections else told()
             text = said if isinstance(said, str) else json.dumps(said)
             one.result = type(one.result)(argv=words, stdout=text)
 
@@ -122,13 +126,15 @@ class TaskLab:
     def listing(self) -> str:
         lines = [self.line(name) for name in self.containers]
         lines += [self.run_line(name, told) for name, told in self.runs.items()]
+        lines += [self.other_line(name, told) for name, told in self.others.items()]
         return "".join(line + "\n" for line in lines)
 
     def line(self, name: str) -> str:
         ports = f"127.0.0.1:{self.ports[name]}->1/tcp"
         row = [f"id-{name}", f"{PROJECT}-{name}-1", "Up 2 hours", ports]
         state = self.containers[name].get("state", "running")
-        return "\t".join([*row, PROJECT, name, "", "False", "", state, "", ""])
+        lab = "" if name == "mlflow" else PROJECT
+        return "\t".join([*row, PROJECT, name, "", "False", lab, state, "", ""])
 
     def run_line(self, name: str, told: dict[str, str]) -> str:
         """A run as the engine lists it. told: what differs from one that works."""
@@ -136,8 +142,26 @@ class TaskLab:
         row = [f"id-{name}", f"{PROJECT}.{name}", status, ""]
         return "\t".join([*row, PROJECT, "jupyter", "", "True", "", state, name, '"python x.py"'])
 
-    def inspections(self) -> list[dict[str, Any]]:
-        return [self.inspection(name, told) for name, told in self.containers.items()]
+    def other_line(self, lab: str, told: dict[str, str]) -> str:
+        """JupyterLab of another lab of the engine."""
+        row = [f"id-{lab}", f"{lab}-jupyter-1", "Up 2 hours", "", lab, "jupyter", "", "False", lab]
+        return "\t".join([*row, told.get("state", "running"), "", ""])
+
+    def inspections(self, argv: Sequence[str]) -> list[dict[str, Any]]:
+        own = [self.inspection(name, told) for name, told in self.containers.items()]
+        found = [*own, *(self.other_inspection(lab, told) for lab, told in self.others.items())]
+        return [one for one in found if {one["Id"], one["Name"][1:]} & set(argv)]
+
+    def other_inspection(self, lab: str, told: dict[str, str]) -> dict[str, Any]:
+        known = {
+            labels.COMPOSE_PROJECT: lab,
+            labels.COMPOSE_SERVICE: "jupyter",
+            labels.ONEOFF: "False",
+            labels.GPU: told.get("gpu", ""),
+        }
+        state = {"Status": told.get("state", "running"), "ExitCode": 0, "StartedAt": STARTED}
+        config = {"Labels": known}
+        return {"Id": f"id-{lab}", "Name": f"/{lab}-jupyter-1", "State": state, "Config": config}
 
     def inspection(self, name: str, told: dict[str, Any]) -> dict[str, Any]:
         state: dict[str, Any] = {"Status": told.get("state", "running"), "ExitCode": 0}
@@ -154,8 +178,8 @@ class TaskLab:
             "Id": told.get("id", f"id-{name}"),
             "Name": f"/{PROJECT}-{name}-1",
             "RestartCount": told.get("restarts", 0),
-            "State": {**state, "OOMKilled": told.get("oom", False)},
-            "Config": {"Labels": known},
+            "State": {**state, "StartedAt": STARTED, "OOMKilled": told.get("oom", False)},
+            "Config": {"Labels": known, "Env": told.get("env")},
         }
 
     def images(self) -> list[dict[str, Any]]:
@@ -203,6 +227,10 @@ def task_lab(
     clone: Clone, double: Double, jupyter_server: JupyterServer, monkeypatch: pytest.MonkeyPatch
 ) -> TaskLab:
     """The lab, with the user in its folder and nobody at the terminal."""
+    shared = clone.root.parent / "shared"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    monkeypatch.setattr(card_lock, "PLACES", (shared,))
     # Each process that runs tests draws from another hundred, below those that the kernel gives.
     first = free_port(20_000 + os.getpid() % 100 * 100, set())
     second = free_port(first + 1, set())
@@ -222,7 +250,7 @@ def task_lab(
     monkeypatch.setattr(
         environment, "command_path", lambda name: f"/x/{name}" if name == "docker" else None
     )
-    for room in (decide, toolkit, unused):
+    for room in (cards, decide, toolkit, unused):
         monkeypatch.setattr(room, "read_host", lambda: made.host)
     return made
 

@@ -28,7 +28,7 @@ SHARED = [one for one in STEPS if "${" not in one[0]]
 def test_each_kind_of_step_is_there() -> None:
     assert [ident for ident, _, _ in SHARED] == ["labcrate-pip", *["labcrate-uv"] * 4]
     named = "labcrate-uv-${LAB_NAME}-${LAB_UID}"
-    assert [ident for ident, _, _ in OF_ONE_CLONE] == [named, named]
+    assert [ident for ident, _, _ in OF_ONE_CLONE] == [named] * 3
 
 
 @pytest.mark.parametrize(("ident", "before", "step"), SHARED)

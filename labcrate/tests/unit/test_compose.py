@@ -42,6 +42,12 @@ def test_the_cpu_lab_needs_no_option(settings: Settings) -> None:
     assert Lab(settings=settings).compose("ps") == ("docker", "compose", "ps")
 
 
+def test_what_env_names_already_needs_no_option(settings: Settings) -> None:
+    both = ("compose/compose.yaml", "compose/shared-models.yaml")
+    lab = Lab(settings=replace(settings, compose_files=both, shared_models="/srv/models"))
+    assert lab.compose("ps") == ("docker", "compose", "ps")
+
+
 @pytest.mark.parametrize(
     ("changes", "overlays", "files"),
     [
@@ -62,6 +68,16 @@ def test_the_cpu_lab_needs_no_option(settings: Settings) -> None:
             },
             (".labcrate/gpu.yaml",),
             ["compose/compose.yaml", "compose/mine.yaml", ".labcrate/gpu.yaml"],
+        ),
+        (
+            {"shared_models": "/srv/models"},
+            (".labcrate/gpu.yaml",),
+            ["compose/compose.yaml", "compose/shared-models.yaml", ".labcrate/gpu.yaml"],
+        ),
+        (
+            {"compose_files": ("compose/compose.yaml", "compose/shared-models.yaml")},
+            (),
+            ["compose/compose.yaml"],
         ),
     ],
 )

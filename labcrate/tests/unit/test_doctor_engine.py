@@ -42,7 +42,6 @@ ENGINE = [
     ({"engine.compose": (2, 20)}, "engine", "error", "Compose is version 2.20", "docker-compose"),
     ({"buildx": (0, 0)}, "engine", "error", "Buildx is missing", "docker-buildx"),
     ({"buildx": (0, 13)}, "engine", "error", "too old", "docker-buildx"),
-    ({"engine.podman": True}, "kind", "error", "Podman", "podman-docker"),
     ({"engine.client_path": "/snap/bin/docker"}, "kind", "warning", "snap", "snap remove"),
     (
         {"engine.operating_system": "Docker Desktop"},
@@ -51,7 +50,23 @@ ENGINE = [
         "virtual machine",
         "docker context use default",
     ),
-    ({"engine.security": ("rootless",)}, "kind", "warning", "rootless", "context use default"),
+    ({"engine.security": ("rootless",)}, "kind", "info", "rootless", "enable-linger"),
+    (
+        {"engine.security": ("rootless",)},
+        "user",
+        "error",
+        "the engine is rootless, and .env says LAB_UID=1000",
+        "set LAB_UID=0 and LAB_GID=0",
+    ),
+    ({"settings.uid": 0}, "user", "warning", "root of this machine", "empty LAB_UID"),
+    (
+        {"settings.memory_limit": 2**30, "engine.limits_memory": False},
+        "limiting",
+        "warning",
+        "cannot enforce MEMORY_LIMIT",
+        "MEMORY_LIMIT=0",
+    ),
+    ({"info": {"PidsLimit": False}}, "limiting", "info", "PIDS_LIMIT", "Delegate=yes"),
     ({"engine.security": ("userns",)}, "kind", "warning", "userns-remap", "daemon.json"),
     ({"engine.security": ("selinux",)}, "kind", "warning", "SELinux", "chcon"),
     (
@@ -109,6 +124,23 @@ def test_the_engine(
     changes: dict[str, Any], check: str, severity: str, problem: str, fix: str
 ) -> None:
     assert_told(changed(HEALTHY, changes), check, severity, problem, fix)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"engine.security": ("rootless",), "settings.uid": 0, "settings.gid": 0},
+        {"engine.security": ("userns",), "settings.uid": 0},
+        {"engine.operating_system": "Docker Desktop", "settings.uid": 0},
+        {"engine.limits_memory": False},
+        {"settings.memory_limit": 2**30},
+        {"engine.security": ("rootless",), "settings": None},
+    ],
+    ids=str,
+)
+def test_users_and_limits_that_are_right(changes: dict[str, Any]) -> None:
+    facts = changed(HEALTHY, changes)
+    assert told(facts, "user") == told(facts, "limiting") == []
 
 
 def test_what_was_not_answered_is_not_missing() -> None:

@@ -20,6 +20,15 @@ def with_links(*links: Link) -> tuple[Folder, ...]:
     )
 
 
+SUB_UID = replace(HEALTHY.folders[2], uid=101233, strangers=("runs/a",))
+ROOTLESS = {
+    "engine.security": ("rootless",),
+    "settings.uid": 0,
+    "settings.gid": 0,
+    "caller": (1000, 100),
+}
+"""The lab of the user 1000 in a rootless engine of his own."""
+
 FOLDERS = [
     (
         {"folders": (Folder(path=Path("/lab/runs"), exists=False),)},
@@ -154,3 +163,10 @@ def test_many_links_are_not_all_named() -> None:
     found = told(facts, "links")
     assert len(found) == 3
     assert "7 more" in found[0].problem
+
+
+def test_in_a_rootless_engine_the_callers_files_are_the_labs() -> None:
+    """User 0 of the container is the caller on this machine."""
+    assert told(changed(HEALTHY, ROOTLESS), "folders") == []
+    facts = changed(HEALTHY, {**ROOTLESS, "folders": (SUB_UID,)})
+    assert_told(facts, "folders", "error", "lab's user (1000)", "sudo chown -R 1000:100 ")

@@ -17,7 +17,9 @@ from facts_of import (
     told,
     wrong,
 )
+from machines import TWO
 
+from labcrate.doctor.check_gpu import lab_cards
 from labcrate.doctor.examine import gpu_reasons
 from labcrate.doctor.facts import Facts, LabFacts, Pci
 from labcrate.gpu.cards import Host
@@ -165,6 +167,12 @@ def test_a_lost_gpu_does_not_matter_where_none_is_wanted(row: tuple[Any, ...]) -
     found = told(changed(GPU_BOX, {**changes, "settings.gpu": "off"}), check)
     # A running lab that had a GPU and lost it is broken whatever .env says now.
     assert all(f.severity != "error" for f in found) or "lost its GPU" in problem
+
+
+def test_cards_that_are_chosen_at_the_start_are_all_judged() -> None:
+    facts = changed(GPU_BOX, {"settings.gpu_devices": "free:2", "host.cards": TWO})
+    assert wrong(facts) == wrong(changed(GPU_BOX, {"host.cards": TWO}))
+    assert lab_cards(facts) == TWO
 
 
 def test_a_gpu_that_must_be_on_and_is_not_there() -> None:

@@ -43,6 +43,7 @@ def _client(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def answers(double: Double, info: Any, context: Any = CONTEXT, **more: Any) -> Double:
     double.expect("docker", "compose", "version", stdout="2.40.3\n")
+    double.expect("docker", "--version", stdout="Docker version 28.5.2, build e6534b4\n")
     double.expect("docker", "context", "inspect", stdout=json.dumps(context))
     text = info if isinstance(info, str) else json.dumps(info)
     return double.expect("docker", "info", stdout=text, **more)
@@ -67,7 +68,7 @@ def test_versions(text: str, pair: tuple[int, int]) -> None:
 def test_a_plain_engine() -> None:
     found = parse_info(PLAIN)
     assert found.version == (28, 5)
-    assert not any((found.rootless, found.desktop, found.wsl, found.podman, found.snap))
+    assert not any((found.rootless, found.desktop, found.wsl, found.snap))
     assert (found.cdi_devices, found.storage) == ((), ("Backing Filesystem", "extfs"))
 
 
@@ -77,11 +78,16 @@ def test_a_plain_engine() -> None:
         ({"SecurityOptions": ["name=rootless", "name=cgroupns"]}, "rootless"),
         ({"OperatingSystem": "Docker Desktop"}, "desktop"),
         ({"KernelVersion": "5.15.153.1-microsoft-standard-WSL2"}, "wsl"),
-        ({"buildahVersion": "1.33"}, "podman"),
     ],
 )
 def test_kinds_of_engine(change: dict[str, Any], attribute: str) -> None:
     assert getattr(parse_info({**PLAIN, **change}), attribute)
+
+
+@pytest.mark.parametrize(("told", "limits"), [(True, True), (False, False), (None, True)])
+def test_whether_memory_can_be_limited(told: bool | None, limits: bool) -> None:
+    info = PLAIN if told is None else {**PLAIN, "MemoryLimit": told}
+    assert parse_info(info).limits_memory is limits
 
 
 def test_devices_and_runtimes() -> None:

@@ -100,6 +100,36 @@ def test_root_never_becomes_the_labs_user_nor_does_another_account(
     assert caller_ids(clone) == ids
 
 
+@pytest.mark.parametrize("root", [True, False])
+def test_in_a_rootless_engine_the_labs_user_is_0(
+    clone: Clone, monkeypatch: pytest.MonkeyPatch, root: bool
+) -> None:
+    monkeypatch.setattr(environment, "is_root", lambda: root)
+    assert caller_ids(clone, rootless=True) == (0, 0)
+    clone.example_file.write_text("LAB_UID=\nLAB_GID=\n")
+    ensure_env_file(clone, rootless=True)
+    assert read_env(clone.env_file)["LAB_UID"] == read_env(clone.env_file)["LAB_GID"] == "0"
+
+
+@pytest.mark.parametrize(("uid", "gid"), [("1000", "1000"), ("0", "1000"), ("1000", "0")])
+def test_an_env_of_another_kind_of_engine_is_refused(clone: Clone, uid: str, gid: str) -> None:
+    text = f"LAB_UID={uid}\nLAB_GID={gid}\n"
+    clone.env_file.write_text(text)
+    with pytest.raises(LabError, match=f"rootless.* LAB_UID={uid} ") as caught:
+        ensure_env_file(clone, rootless=True)
+    assert caught.value.code is Code.SETTINGS
+    assert "set LAB_UID=0 and LAB_GID=0 in .env" in caught.value.fix
+    assert clone.env_file.read_text() == text
+
+
+@pytest.mark.parametrize("uid", ["", "me"])
+def test_an_id_that_is_none_is_not_taken_for_another_user(clone: Clone, uid: str) -> None:
+    """A missing one is filled in; a wrong one is refused as such, when the settings are read."""
+    clone.env_file.write_text(f"LAB_UID={uid}\nLAB_GID=0\n")
+    ensure_env_file(clone, rootless=True)
+    assert read_env(clone.env_file)["LAB_UID"] == (uid or "0")
+
+
 def test_an_ordinary_caller_is_the_labs_user(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(environment, "is_root", lambda: False)
     assert caller_ids(clone) == (os.getuid(), os.getgid())

@@ -194,6 +194,7 @@ def test_ports_without_an_engine(
 ) -> None:
     """A port that the engine's own proxy holds may be the lab's."""
     double.expect("docker", "info", returncode=1, stderr="Cannot connect")
+    double.expect("docker", "--version", stdout="Docker version 28.5.2, build x")
     double.expect("docker", "compose", "config", returncode=127, stderr="not found")
     monkeypatch.setattr(snapshot, "port_is_free", lambda *_: False)
     monkeypatch.setattr(snapshot, "process_on", lambda _: holder)

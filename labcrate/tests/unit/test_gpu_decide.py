@@ -12,7 +12,7 @@ from small_clone import VALUES
 
 from labcrate import process
 from labcrate.clone.place import Clone
-from labcrate.clone.settings import make_settings
+from labcrate.clone.settings import Settings, make_settings
 from labcrate.engine.engine import Engine
 from labcrate.errors import Code, LabError
 from labcrate.gpu.cards import Host
@@ -28,6 +28,7 @@ from labcrate.gpu.decide import (
     overlays,
     running_choice,
 )
+from labcrate.gpu.devices import ALL
 from labcrate.gpu.offer import Choice, device_overlay
 from labcrate.gpu.record import remember_proof
 from labcrate.gpu.torch_build import Build
@@ -204,14 +205,14 @@ def test_a_new_container_gets_a_new_try(clone: Clone, monkeypatch: pytest.Monkey
         ).choice.overlay
 
 
-def test_a_list_of_devices_becomes_a_file(clone: Clone) -> None:
+def test_a_list_of_devices_becomes_a_file(clone: Clone, settings: Settings) -> None:
     path = clone.state / LISTED
     path.write_text("old")
-    assert overlays(SOME, clone) == (".labcrate/gpu.yaml",)
-    assert path.read_text() == device_overlay(SOME)
+    assert overlays(SOME, settings) == (".labcrate/gpu.yaml",)
+    assert path.read_text() == device_overlay(SOME, "1")
     path.chmod(0o400)
     before = path.stat().st_mtime_ns
-    assert overlays(SOME, clone) == (".labcrate/gpu.yaml",)
+    assert overlays(SOME, settings) == (".labcrate/gpu.yaml",)
     assert path.stat().st_mtime_ns == before, "an equal file is left alone"
 
 
@@ -220,19 +221,23 @@ def test_a_list_of_devices_becomes_a_file(clone: Clone) -> None:
     [
         (Choice(reason=""), ()),
         (WHOLE, ("compose/gpu-cdi.yaml",)),
-        (Choice(overlay="gpu-runtime", devices=("0",), reason=""), ("compose/gpu-runtime.yaml",)),
+        (Choice(overlay="gpu-runtime", devices=ALL, reason=""), ("compose/gpu-runtime.yaml",)),
     ],
 )
-def test_other_choices_write_nothing(clone: Clone, choice: Choice, files: tuple[str, ...]) -> None:
-    assert overlays(choice, clone) == files
+def test_other_choices_write_nothing(
+    clone: Clone, settings: Settings, choice: Choice, files: tuple[str, ...]
+) -> None:
+    assert overlays(choice, settings) == files
     assert not list(clone.state.iterdir())
 
 
 @pytest.mark.parametrize(("dry", "written"), [(True, False), (False, True)])
-def test_a_dry_run_makes_no_folder(clone: Clone, dry: bool, written: bool) -> None:
+def test_a_dry_run_makes_no_folder(
+    clone: Clone, settings: Settings, dry: bool, written: bool
+) -> None:
     clone.state.rmdir()
     with process.in_mode(process.Mode(dry=dry)):
-        assert overlays(SOME, clone) == (".labcrate/gpu.yaml",)
+        assert overlays(SOME, settings) == (".labcrate/gpu.yaml",)
     assert (clone.state / LISTED).exists() is written
 
 
@@ -243,7 +248,9 @@ def test_a_dry_run_makes_no_folder(clone: Clone, dry: bool, written: bool) -> No
          ("compose/gpu-cdi.yaml",)),
         ("gpu-cdi nvidia.com/gpu=0,nvidia.com/gpu=1", "running",
          ("nvidia.com/gpu=0", "nvidia.com/gpu=1"), (".labcrate/gpu.yaml",)),
-        ("gpu-runtime 0,1", "running", ("0", "1"), ("compose/gpu-runtime.yaml",)),
+        ("gpu-runtime all", "running", ("all",), ("compose/gpu-runtime.yaml",)),
+        # .env names others by now.
+        ("gpu-runtime 0,1", "running", ("0", "1"), (".labcrate/gpu.yaml",)),
         ("gpu-cdi nvidia.com/gpu=all", "exited", None, ()),
         ("", "running", None, ()),
         (None, "running", None, ()),

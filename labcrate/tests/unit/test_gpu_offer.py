@@ -14,7 +14,6 @@ from machines import (
     MIG,
     MISMATCH,
     PAIR,
-    PODMAN,
     SLICED,
     SMI_FAILS,
     SMI_WARNS,
@@ -116,7 +115,6 @@ def test_the_best_way_to_a_gpu_is_chosen(
         # This machine's card says nothing about an engine elsewhere.
         (make_engine(host="ssh://server"), HOOKED, "ssh://server offers no GPU", "on that machine"),
         (replace(make_engine(), client_path="/snap/docker/1/bin/docker"), HOOKED, "a snap", "snap"),
-        (make_engine("all", **PODMAN), HOOKED, "podman", "Docker Engine"),
         (make_engine(**DESKTOP), DRIVEN, "virtual machine", "context use default"),
         (
             make_engine(runtime=True, **{**DESKTOP, **WSL}),
@@ -248,7 +246,7 @@ def test_the_cards_behind_a_list_are_found(devices: tuple[str, ...], picked: lis
     ],
 )
 def test_a_list_becomes_a_file(overlay: Overlay, devices: tuple[str, ...], driver: str) -> None:
-    text = device_overlay(Choice(overlay=overlay, devices=devices, reason=""))
+    text = device_overlay(Choice(overlay=overlay, devices=devices, reason=""), ",".join(devices))
     jupyter = json.loads(text)["services"]["jupyter"]
     (request,) = jupyter["deploy"]["resources"]["reservations"]["devices"]
     assert request == {"driver": driver, "device_ids": list(devices), "capabilities": ["gpu"]}
@@ -268,7 +266,23 @@ def test_a_list_becomes_a_file(overlay: Overlay, devices: tuple[str, ...], drive
 def test_where_a_file_of_the_repository_is_enough_none_is_written(
     overlay: Overlay, devices: tuple[str, ...]
 ) -> None:
-    assert device_overlay(Choice(overlay=overlay, devices=devices, reason="")) == ""
+    choice = Choice(overlay=overlay, devices=devices, reason="")
+    assert device_overlay(choice, ",".join(devices)) == ""
+
+
+@pytest.mark.parametrize("setting", ["free", "0", "all"])
+def test_the_runtime_gets_devices_that_env_does_not_name(setting: str) -> None:
+    """With what the file of the repository says of those in .env."""
+    choice = Choice(overlay="gpu-runtime", devices=("1", "2"), reason="")
+    (jupyter,) = json.loads(device_overlay(choice, setting))["services"].values()
+    assert jupyter == {
+        "labels": {labels.GPU: "gpu-runtime 1,2"},
+        "runtime": "nvidia",
+        "environment": {
+            "NVIDIA_VISIBLE_DEVICES": "1,2",
+            "NVIDIA_DRIVER_CAPABILITIES": "compute,utility",
+        },
+    }
 
 
 def test_a_hook_on_this_machine_says_nothing_about_an_engine_elsewhere() -> None:

@@ -12,7 +12,6 @@ from machines import (
     DESKTOP,
     DRIVEN,
     MISMATCH,
-    PODMAN,
     SMI_FAILS,
     WSL,
     WSL_HOST,
@@ -120,7 +119,6 @@ def test_an_unknown_distribution_gets_it_in_words(ensure: Ensure) -> None:
     [
         (MISMATCH, make_engine(), "reboot"),
         (SMI_FAILS, make_engine(), "dmesg"),
-        (DRIVEN, make_engine(**PODMAN), "use Docker Engine"),
         (DRIVEN, make_engine(**DESKTOP), "docker context use default"),
         (DRIVEN, replace(make_engine(), client_path="/snap/bin/docker"), "snap remove docker"),
     ],

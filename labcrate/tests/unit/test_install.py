@@ -65,6 +65,7 @@ def engine_answers(double: Double, **more: Any) -> None:
     info = {"ServerVersion": "28.5.2"}
     double.expect("docker", "info", stdout=json.dumps(info), **more)
     double.expect("docker", "compose", "version", stdout="2.40.3\n")
+    double.expect("docker", "--version", stdout="Docker version 28.5.2, build e6534b4\n")
     double.expect("docker", "context", "inspect", stdout="[]")
     double.expect("docker", "context", "show", stdout="default\n")
 
@@ -81,6 +82,8 @@ def test_mirror_is_the_hosts_own() -> None:
     assert apt_mirror(DEB822, "debian") == "http://mirror.example/debian"
     one_line = "deb [signed-by=/k] http://m.example/ubuntu noble main\n"
     assert apt_mirror(one_line, "ubuntu") == "http://m.example/ubuntu"
+    ports = "deb http://ports.ubuntu.com/ubuntu-ports noble main"
+    assert apt_mirror(ports, "ubuntu") == "http://ports.ubuntu.com/ubuntu-ports"
     assert apt_mirror(one_line, "debian") is None
     assert apt_mirror("", "debian") is None
 

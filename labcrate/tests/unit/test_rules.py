@@ -48,6 +48,9 @@ def test_a_good_set_has_no_problem(clone: Clone) -> None:
         ("ROOT_DIR", "/no/such/folder", "ROOT_DIR=/no/such/folder does not exist"),
         ("ROOT_DIR", "/etc/hostname", "ROOT_DIR=/etc/hostname is a file"),
         ("ROOT_DIR", "/proc", "is not writable"),
+        ("SHARED_MODELS", "models", "SHARED_MODELS=models is not a folder that this user can read"),
+        ("SHARED_MODELS", "/no/such/folder", "SHARED_MODELS=/no/such/folder is not a folder"),
+        ("SHARED_MODELS", "/etc/hostname", "SHARED_MODELS=/etc/hostname is not a folder"),
         ("JUPYTER_DIR", "/etc", "JUPYTER_DIR=/etc is not inside a folder that the lab keeps"),
         ("JUPYTER_DIR", "/lab/notebooks/../../etc", "is not inside"),
         ("TENSORBOARD_DIR", "runs", "TENSORBOARD_DIR=runs is not inside"),
@@ -59,9 +62,17 @@ def test_a_good_set_has_no_problem(clone: Clone) -> None:
         ("GPU_DEVICES", "-1", "is not a list of GPUs"),
         ("GPU_DEVICES", "GPU-", "is not a list of GPUs"),
         ("GPU_DEVICES", "nvidia.com/gpu=0", "is not a list of GPUs"),
+        ("GPU_DEVICES", "free:0", "GPU_DEVICES=free:0 is not a list of GPUs"),
+        ("GPU_DEVICES", "free:", "is not a list of GPUs"),
+        ("GPU_DEVICES", "free,0", "is not a list of GPUs"),
+        ("GPU_DEVICES", "Free", "is not a list of GPUs"),
         ("GPU_DEVICES", "0,1,0", "GPU_DEVICES=0,1,0 names one twice"),
         ("TORCH_BACKEND", "cuda12", "TORCH_BACKEND=cuda12 is not a choice"),
         ("SHM_SIZE", "lots", "SHM_SIZE=lots is not a size"),
+        ("IDLE_HOURS", "12h", "IDLE_HOURS=12h is not a number of hours"),
+        ("IDLE_HOURS", "-1", "is not a number of hours"),
+        ("IDLE_HOURS", "nan", "is not a number of hours"),
+        ("IDLE_HOURS", "0.05", "IDLE_HOURS=0.05 would end kernels between two cells"),
         ("MEMORY_LIMIT", "8 GB", "MEMORY_LIMIT=8 GB is not a size"),
         ("MEMORY_LIMIT", "40m", "MEMORY_LIMIT=40m is less than JupyterLab itself needs"),
         ("MEMORY_LIMIT", "1", "is less than JupyterLab itself needs"),
@@ -108,6 +119,8 @@ def test_an_empty_root_is_the_clone(clone: Clone) -> None:
         "GPU-5d1f1a9e-7a3c-1b2c-3d4e-5f6a7b8c9d0e",
         "MIG-5d1f1a9e-7a3c-1b2c-3d4e-5f6a7b8c9d0e,1",
         "0:0,0:1",
+        "free",
+        "free:2",
     ],
 )
 def test_lists_of_gpus(clone: Clone, value: str) -> None:
@@ -146,3 +159,13 @@ def test_other_machines_need_a_strong_token(clone: Clone) -> None:
 def test_a_dollar_needs_single_quotes() -> None:
     assert len(list(check_quoting("ROOT_DIR=/data/$USER\n# a $ in a comment\n"))) == 1
     assert list(check_quoting("ROOT_DIR='/data/$USER'\n")) == []
+
+
+@pytest.mark.parametrize("value", ["", "0", "0.0", "0.1", "12", "0.5", "168"])
+def test_hours_after_which_an_idle_kernel_goes(clone: Clone, value: str) -> None:
+    assert problems(clone, IDLE_HOURS=value) == []
+
+
+@pytest.mark.parametrize("value", ["", "/usr/share"])
+def test_a_folder_of_models_may_be_one_that_cannot_be_written_to(clone: Clone, value: str) -> None:
+    assert problems(clone, SHARED_MODELS=value) == []

@@ -26,6 +26,7 @@ from labcrate.clone.identity import (
 )
 from labcrate.clone.place import Clone
 from labcrate.doctor.gather import copied
+from labcrate.engine.engine import Engine
 from labcrate.errors import Code, LabError
 from labcrate.smoke import prove
 from labcrate.tasks import VERBS
@@ -173,8 +174,9 @@ def stand_in_a_copy(lab: TaskLab, monkeypatch: pytest.MonkeyPatch) -> Clone:
     return copy
 
 
-WITHOUT_A_LAB = {"setup", "doctor", "lock", "help"}
-"""setup is the fix; the doctor reports it; `lock --check` reads docker/ alone; help explains."""
+WITHOUT_A_LAB = {"setup", "doctor", "lock", "help", "tunnel"}
+"""setup is the fix; the doctor reports it; `lock --check` reads docker/ alone; help explains;
+tunnel is about a lab on another machine."""
 TYPED: dict[str, dict[str, Any]] = {
     "add-package": {"packages": "einops"},
     "remove-package": {"packages": "einops"},
@@ -214,7 +216,7 @@ def test_setup_makes_the_copy_a_lab_of_its_own(
     task_lab.clone.example_file.write_text(example)
     before = task_lab.clone.env_file.read_text()
     copy = stand_in_a_copy(task_lab, monkeypatch)
-    monkeypatch.setattr("labcrate.tasks.starting.ensure_engine", lambda _confirm: None)
+    monkeypatch.setattr("labcrate.tasks.starting.ensure_engine", lambda _confirm: Engine())
     setup(context(), yes=True)
     told = capsys.readouterr().out
     assert told.count("it gets a name, ports and a token of its own") == 1

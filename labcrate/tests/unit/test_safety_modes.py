@@ -98,15 +98,22 @@ def test_no_step_before_the_user_reads_docker_as_another_one() -> None:
         assert "--mount=source=" not in after
         if "source=install-packages" in before:
             assert "USER ${LAB_UID}:${LAB_GID}" in stage
-    assert text.count("sh /parts/install-packages") == 1
+    assert text.count("sh /parts/install-packages") == 2
 
 
-def test_the_step_keeps_its_cache_and_its_secrets() -> None:
+@pytest.mark.parametrize(
+    ("lock", "mounted"),
+    [
+        ("settled", "settled.lock,target=/parts/docker/settled.lock"),
+        ("packages", ".,target=/parts/docker"),
+    ],
+)
+def test_the_steps_keep_their_cache_and_their_secrets(lock: str, mounted: str) -> None:
     text = (ROOT / "docker" / "Dockerfile").read_text()
-    (step,) = [one for one in re.split(r"\nRUN ", text) if "sh /parts/install-packages" in one]
+    step = next(s for s in re.split(r"\nRUN ", text) if f"sh /parts/install-packages {lock}" in s)
     for part in (
         "target=/var/cache/uv,uid=${LAB_UID},gid=${LAB_GID}",
-        "--mount=source=.,target=/parts/docker",
+        f"--mount=source={mounted}",
         "--mount=from=wheels,target=/wheels",
         *(f"id={name},mode=0444" for name in ("uv.toml", "pip.conf", "ca.pem")),
         "source=with-host,target=/parts/with-host",
@@ -162,12 +169,29 @@ def build() -> Iterator[Path]:
         shutil.copy(PARTS / "with-host", root / "parts" / "with-host")
         uv = "#!/bin/sh\nid -u > OUT/uid; id -G > OUT/groups\n"
         uv += 'echo "$HOME $UV_CACHE_DIR" > OUT/env\n'
-        uv += 'cat "$5" > OUT/lock; cat TMP/local/abc/x.whl; echo "$@" > OUT/argv\n'
+        uv += 'echo "$@" >> OUT/argv; echo "$UV_COMPILE_BYTECODE" > OUT/compiled\n'
+        uv += '[ "$2" != install ] || { cat "$5" > OUT/lock; cat TMP/local/abc/x.whl; }\n'
         text = uv.replace("OUT", str(root / "out")).replace("TMP", str(root / "docker"))
         (root / "bin" / "uv").write_text(text)
         (root / "bin" / "uv").chmod(0o755)
         os.chown(root / "out", OTHER, OTHER)
         yield root
+
+
+def install(build: Path, lock: str, user: int = 1) -> subprocess.CompletedProcess[str]:
+    script = SCRIPT.read_text().replace("/parts", f"{build}/parts")
+    script = script.replace("/tmp/docker", f"{build}/docker")
+    environ = {
+        "PATH": f"{build}/bin:{os.environ['PATH']}",
+        "LAB_UID": str(user),
+        "LAB_GID": str(user),
+    }
+    command = ["sh", "-c", script, "sh", lock]
+    return subprocess.run(command, env=environ, capture_output=True, text=True)
+
+
+def told_by_uv(build: Path) -> dict[str, str]:
+    return {path.name: path.read_text().strip() for path in (build / "out").iterdir()}
 
 
 @pytest.mark.skipif(
@@ -176,25 +200,59 @@ def build() -> Iterator[Path]:
 def test_packages_are_installed_as_the_labs_user_from_files_that_only_root_can_read(
     build: Path,
 ) -> None:
-    script = SCRIPT.read_text().replace("/parts", f"{build}/parts")
-    script = script.replace("/tmp/docker", f"{build}/docker")
-    environ = {
-        "PATH": f"{build}/bin:{os.environ['PATH']}",
-        "LAB_UID": str(OTHER),
-        "LAB_GID": str(OTHER),
-    }
-    done = subprocess.run(["sh", "-c", script], env=environ, capture_output=True, text=True)
+    done = install(build, "packages", user=OTHER)
     assert done.returncode == 0, done.stderr
-    told = {path.name: path.read_text().strip() for path in (build / "out").iterdir()}
+    told = told_by_uv(build)
     assert told == {
         "uid": str(OTHER),
         "groups": str(OTHER),
         "env": "/home/lab /var/cache/uv",
         "lock": LOCK,
         "argv": f"pip install --no-deps --requirement {build}/docker/packages.lock",
+        "compiled": "",
     }
     assert not (build / "docker").exists()
     assert stat.S_IMODE((build / "parts" / "docker" / "packages.lock").stat().st_mode) == 0o600
+
+
+SETTLED = """# Made by the tasks
+einops==0.8 ; python_version > '3'   \\
+    --hash=sha256:aa \\
+    --hash=sha256:bb
+gone==1 --hash=sha256:cc
+moved[x]==2 ; python_version > '3' --hash=sha256:dd
+rehashed==3 --hash=sha256:ee
+"""
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or not shutil.which("setpriv"), reason="only root can become another user"
+)
+def test_what_was_settled_in_another_form_is_taken_out_first(build: Path) -> None:
+    """Removed, of another version, of another hash; what is as it was stays."""
+    docker = build / "parts" / "docker"
+    (docker / "settled.lock").write_text(SETTLED)
+    more = "moved[x]==3 --hash=sha256:dd\nrehashed==3 --hash=sha256:ff\n"
+    (docker / "packages.lock").write_text(f"{LOCK}\n{more}")
+    done = install(build, "packages", user=OTHER)
+    assert done.returncode == 0, done.stderr
+    assert told_by_uv(build)["argv"].splitlines() == [
+        "pip uninstall gone moved rehashed",
+        f"pip install --no-deps --requirement {build}/docker/packages.lock",
+    ]
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or not shutil.which("setpriv"), reason="only root can become another user"
+)
+def test_the_settled_packages_are_compiled(build: Path) -> None:
+    (build / "parts" / "docker" / "settled.lock").write_text(SETTLED)
+    (build / "parts" / "docker" / "packages.lock").unlink()
+    done = install(build, "settled", user=OTHER)
+    assert done.returncode == 0, done.stderr
+    told = told_by_uv(build)
+    assert (told["compiled"], told["lock"]) == ("1", SETTLED.strip())
+    assert told["argv"] == f"pip install --no-deps --requirement {build}/docker/settled.lock"
 
 
 @pytest.mark.skipif(
@@ -202,27 +260,22 @@ def test_packages_are_installed_as_the_labs_user_from_files_that_only_root_can_r
 )
 def test_a_failed_install_fails_the_step(build: Path) -> None:
     (build / "bin" / "uv").write_text("#!/bin/sh\nexit 3\n")
-    script = SCRIPT.read_text().replace("/parts", f"{build}/parts")
-    script = script.replace("/tmp/docker", f"{build}/docker")
-    environ = {"PATH": f"{build}/bin:{os.environ['PATH']}", "LAB_UID": "1", "LAB_GID": "1"}
-    assert subprocess.run(["sh", "-c", script], env=environ).returncode == 3
+    assert install(build, "packages").returncode == 3
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
 @pytest.mark.parametrize("entry", ["torchless[x]==1.0", "tqdm==4 ; python_version > '3'", "a==1"])
-def test_a_lock_that_lost_a_hash_fails_the_step(build: Path, entry: str) -> None:
+@pytest.mark.parametrize("name_of_lock", ["packages", "settled"])
+def test_a_lock_that_lost_a_hash_fails_the_step(build: Path, entry: str, name_of_lock: str) -> None:
     """Whoever starts it: nothing is installed before that is known."""
-    lock = build / "parts" / "docker" / "packages.lock"
-    lock.chmod(0o600)
+    lock = build / "parts" / "docker" / f"{name_of_lock}.lock"
     unhashed = "plain==1  # its index gives no hash"
     lock.write_text(f"# Made by the tasks\n{LOCK}\n{unhashed}\n{entry}\n")
-    script = SCRIPT.read_text().replace("/parts", f"{build}/parts")
-    script = script.replace("/tmp/docker", f"{build}/docker")
-    environ = {"PATH": f"{build}/bin:{os.environ['PATH']}", "LAB_UID": "1", "LAB_GID": "1"}
-    done = subprocess.run(["sh", "-c", script], env=environ, capture_output=True, text=True)
+    lock.chmod(0o600)
+    done = install(build, name_of_lock)
     name = entry.partition("==")[0]
     assert (done.returncode, done.stdout) == (
         1,
-        f"error: packages.lock holds no hash for {name}\n",
+        f"error: {name_of_lock}.lock holds no hash for {name}\n",
     )
     assert not (build / "out" / "argv").exists()

@@ -21,6 +21,7 @@ from labcrate.tasks.showing import open_
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     found: list[str] = []
+    monkeypatch.setenv("DISPLAY", ":0")
     monkeypatch.setattr(webbrowser, "open", found.append)
     return found
 

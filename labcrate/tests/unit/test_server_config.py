@@ -25,6 +25,7 @@ STARTED = (
 
 CONFIG = PARTS / "jupyter_server_config.py"
 PARTS_OF_IT = ("ServerApp", "IdentityProvider", "FileContentsManager", "LabApp")
+KERNELS = "MappingKernelManager"
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         if token is not None:
             secret.write_text(token)
         text = CONFIG.read_text().replace("/run/secrets/jupyter_token", str(secret))
-        found = SimpleNamespace(**{name: SimpleNamespace() for name in PARTS_OF_IT})
+        found = SimpleNamespace(**{name: SimpleNamespace() for name in (*PARTS_OF_IT, KERNELS)})
         exec(compile(text, CONFIG.name, "exec"), {"get_config": lambda: found})
         return found
 
@@ -94,3 +95,25 @@ def test_the_log_has_no_address_that_leads_nowhere(
         *STARTED[4:],
         "Jupyter Server 3 is running; on the host, `invoke url` prints its link",
     ]
+
+
+@pytest.mark.parametrize("hours", ["", "0", "0.0", None])
+def test_kernels_are_never_ended_where_nobody_asked_for_it(
+    read: Any, monkeypatch: pytest.MonkeyPatch, hours: str | None
+) -> None:
+    monkeypatch.delenv("IDLE_HOURS", raising=False)
+    if hours is not None:
+        monkeypatch.setenv("IDLE_HOURS", hours)
+    assert vars(read("secret").MappingKernelManager) == {}
+
+
+def test_idle_kernels_are_ended_and_busy_ones_are_not(
+    read: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IDLE_HOURS", "1.5")
+    assert vars(read("secret").MappingKernelManager) == {
+        "cull_idle_timeout": 5400,
+        "cull_interval": 60,
+        "cull_connected": True,
+        "cull_busy": False,
+    }

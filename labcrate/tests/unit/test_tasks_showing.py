@@ -97,6 +97,20 @@ def test_status_for_programs(task_lab: TaskLab, capsys: pytest.CaptureFixture[st
     }
 
 
+def test_status_says_when_idle_kernels_are_ended(
+    task_lab: TaskLab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As the running JupyterLab has it; .env may say something else by now."""
+    task_lab.set(IDLE_HOURS="3")
+    for env, told_hours in (("IDLE_HOURS=12", 12), ("IDLE_HOURS=0", 0), ("IDLE_HOURS=x", 0)):
+        task_lab.containers["jupyter"] = {"env": ["A=b", env]}
+        status(context())
+        said = "Kernels that compute nothing for 12 hours are ended (IDLE_HOURS)."
+        assert (said in told(capsys)) is (told_hours == 12)
+        status(context(), json_=True)
+        assert json.loads(capsys.readouterr().out)["idle_hours"] == told_hours
+
+
 def test_url_prints_every_link_jupyters_with_its_token(
     task_lab: TaskLab, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -110,6 +124,7 @@ def test_open_opens_them_all_but_only_of_a_lab_that_is_up(
     task_lab: TaskLab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[str] = []
+    monkeypatch.setenv("DISPLAY", ":0")
     monkeypatch.setattr(webbrowser, "open", opened.append)
     open_(context())
     assert len(opened) == 3

@@ -743,6 +743,7 @@ def test_a_dry_first_setup_ends_before_env(
 def test_setup_asks_before_it_starts_an_engine(task_lab: TaskLab) -> None:
     task_lab.info = {"ServerErrors": ["Cannot connect"]}
     task_lab.double.expect("docker", "info", returncode=1, stderr="Cannot connect")
+    task_lab.double.expect("docker", "--version", stdout="Docker version 28.5.2, build x")
     code, message = failed(setup)
     assert code in (Code.CONSENT, Code.ENGINE_MISSING)
     assert "fix: " in message

@@ -128,6 +128,16 @@ def test_ci_runs_lint_and_the_readmes_two_commands() -> None:
     assert steps(found["engine"], ".ci/run") == [1]
 
 
+def test_ci_brings_the_lab_up_on_both_processors() -> None:
+    found = load(FOLDER / "ci.yml")["jobs"]
+    assert found["engine"]["runs-on"] == "ubuntu-24.04"
+    assert found["arm64"]["runs-on"] == "ubuntu-24.04-arm"
+    order = [
+        steps(found["arm64"], f"bootstrap.py {text}") for text in ("invoke setup --yes up", "nox")
+    ]
+    assert order[0] < order[1][-1:]
+
+
 def test_zizmor_has_nothing_to_say() -> None:
     """Syntax, pins, permissions and injection, judged by a tool of its own."""
     tool = Path(sys.executable).with_name("zizmor")
