@@ -16,8 +16,11 @@ from labcrate.lab.snapshot import Snapshot
 ANEW = "invoke down --force, then: invoke up"
 """The fix where a container can neither go on nor start again."""
 
-RECOVERY_S = 20.0
-"""Seconds: the health check's interval is 10, and its answer takes 5 at most."""
+RECOVERY_S = 60.0
+"""Seconds: the health check's interval is 10, and its answer takes 5 at most.
+
+On a busy machine the first answers come late, and a restart would cost the kernels.
+"""
 
 STOPPED = re.compile(r"exited \((0|143)\)")
 """Compose's words for a container that was told to end while Compose waited for it.

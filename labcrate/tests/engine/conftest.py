@@ -23,6 +23,10 @@ AWKWARD = "lab tést (1)"
 """A folder name with a space, a letter beyond ASCII and brackets: people have such folders."""
 
 
+CLI = "@devcontainers/cli@0.89.0"
+"""What VS Code's extension for dev containers uses itself."""
+
+
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Two halves of about the same length, which `nox -s machinery` runs side by side.
 
@@ -92,6 +96,15 @@ def kept_layers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 def remove_lab(lab: Lab) -> None:
     lab.invoke("clean", "--all", "--yes", "--force", check=False)
+
+
+@pytest.fixture(scope="session")
+def cli(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The CLI of dev containers, in a folder that goes with the tests. It has no dependencies."""
+    folder = tmp_path_factory.mktemp("npm")
+    install = ("npm", "install", "--no-audit", "--no-fund", "--prefix", str(folder), CLI)
+    subprocess.run(install, check=True, capture_output=True, timeout=120)
+    return str(folder / "node_modules" / "@devcontainers" / "cli" / "devcontainer.js")
 
 
 @pytest.fixture(scope="session")

@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 import json
-import subprocess
+from pathlib import Path
 
 import pytest
-from clone import Lab, said
+from clone import Lab, copy_tree, said
+from conftest import AWKWARD, remove_lab
 from web import client
 
-CLI = "@devcontainers/cli@0.89.0"
-"""What VS Code's extension uses itself."""
-
 pytestmark = pytest.mark.npm
-
-
-@pytest.fixture(scope="module")
-def cli(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The CLI, in a folder that goes with the tests. It has no dependencies."""
-    folder = tmp_path_factory.mktemp("npm")
-    install = ("npm", "install", "--no-audit", "--no-fund", "--prefix", str(folder), CLI)
-    subprocess.run(install, check=True, capture_output=True, timeout=120)
-    return str(folder / "node_modules" / ".bin" / "devcontainer")
 
 
 def identity(lab: Lab) -> list[str]:
@@ -66,3 +55,22 @@ def test_a_lab_that_is_down_comes_up_for_it(up_lab: Lab, cli: str) -> None:
     after = identity(up_lab)
     assert json.loads(done.stdout.splitlines()[-1])["containerId"] == after[0] != before[0]
     assert after[1] == before[1]
+
+
+@pytest.mark.usefixtures("kept_layers")
+def test_a_fresh_clone_comes_up_for_it(cli: str, tmp_path: Path) -> None:
+    """Nothing was typed in it: no .env, no .venv. It has no PyTorch, which saves 6 GB."""
+    root = copy_tree(tmp_path / AWKWARD)
+    for name in ("torch.lock", "packages.lock", "settled.lock"):
+        (root / "docker" / name).write_text("# empty: see labcrate/tests/engine/conftest.py\n")
+    tmp_path.chmod(0o755)
+    lab = Lab(root=root)
+    try:
+        done = lab.command((cli, "up", "--workspace-folder", str(root)), 600)
+        assert done.returncode == 0, said(done)
+        joined = json.loads(done.stdout.splitlines()[-1])
+        assert joined["containerId"] == lab.container()
+        assert "nothing was touched" in lab.invoke("up").stdout
+    finally:
+        if (root / ".env").exists():
+            remove_lab(lab)

@@ -78,3 +78,57 @@ def test_idle_hours_and_shared_models_reach_jupyterlab(up_lab: Lab, tmp_path: Pa
         up_lab.set(IDLE_HOURS="0", SHARED_MODELS="")
     up_lab.invoke("up")
     assert up_lab.exec("ls", "/lab/shared-models").returncode != 0
+
+
+CULLED = r"""
+import contextlib, json, os, subprocess, sys, time, urllib.request
+from jupyter_client import BlockingKernelClient
+
+runtime = "/tmp/culled"
+env = {**os.environ, "IDLE_HOURS": "0.003", "JUPYTER_RUNTIME_DIR": runtime}
+options = ("--ServerApp.port=9099", "--MappingKernelManager.cull_interval=1")
+server = subprocess.Popen(["jupyter", "lab", *options], env=env, stderr=subprocess.DEVNULL)
+token = open("/run/secrets/jupyter_token").read().strip()
+
+def api(method, path):
+    asked = urllib.request.Request(f"http://127.0.0.1:9099/api/{path}", method=method)
+    asked.add_header("Authorization", f"token {token}")
+    with urllib.request.urlopen(asked) as answer:
+        return json.loads(answer.read())
+
+def until(what, seconds=120):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        with contextlib.suppress(OSError):
+            if what():
+                return
+        time.sleep(0.5)
+    sys.exit(f"never: {what.__name__}")
+
+def starts():
+    return api("GET", "status")
+
+def idle_is_ended():
+    return idle not in [one["id"] for one in api("GET", "kernels")]
+
+try:
+    until(starts)
+    idle, busy = (api("POST", "kernels")["id"] for _ in range(2))
+    client = BlockingKernelClient(connection_file=f"{runtime}/kernel-{busy}.json")
+    client.load_connection_file()
+    client.start_channels()
+    client.wait_for_ready(timeout=60)
+    client.execute("import time; time.sleep(600)")
+    until(idle_is_ended)
+    time.sleep(15)
+    print(json.dumps([one["id"] == busy for one in api("GET", "kernels")]))
+finally:
+    server.terminate()
+    server.wait()
+"""
+"""A second server in the lab's container, with the lab's settings and 11 seconds for 12 hours."""
+
+
+def test_an_idle_kernel_is_ended_and_a_busy_one_is_not(up_lab: Lab) -> None:
+    told = up_lab.exec("python", "-c", CULLED)
+    assert told.stdout.splitlines()[-1:] == ["[true]"], said(told)

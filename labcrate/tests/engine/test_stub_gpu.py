@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from clone import Lab, said
-from machine import Machine
+from machine import CLONE, Machine
 from stub_gpu import (
     SMI_IN_CONTAINER,
     SMI_OF_MACHINE,
@@ -21,6 +23,7 @@ from stub_gpu import (
     with_cdi,
 )
 
+from labcrate import labels
 from labcrate.errors import Code
 
 PASSES = """
@@ -137,6 +140,14 @@ def container(machine: Machine) -> str:
     return machine.run("docker", "compose", "ps", "--quiet", "jupyter").stdout.strip()
 
 
+def labels_of(machine: Machine) -> dict[str, str]:
+    template = "{{json .Config.Labels}}"
+    found: dict[str, str] = json.loads(
+        machine.run("docker", "inspect", "--format", template, container(machine)).stdout
+    )
+    return found
+
+
 def test_auto_takes_the_gpu_and_every_verb_works_with_it(stub: Machine) -> None:
     proof_passes(stub)
     out = stub.invoke("up").stdout
@@ -158,6 +169,23 @@ def test_auto_takes_the_gpu_and_every_verb_works_with_it(stub: Machine) -> None:
     assert not container(stub)
     # Where no lab runs, `run` decides as `up` would.
     assert "NVIDIA Stub" in stub.invoke("run", "--", "nvidia-smi").stdout
+
+
+@pytest.mark.npm
+def test_an_editor_joins_the_container_with_the_gpu(stub: Machine, cli: str) -> None:
+    """What the editor's own CLI starts would have neither the GPU nor its label."""
+    proof_passes(stub)
+    stub.invoke("up")
+    before = (container(stub), labels_of(stub), inside(stub))
+    stub.sh("apt-get install -qq -y --no-install-recommends nodejs > /dev/null 2>&1")
+    package = Path(cli).parent
+    copied = ("docker", "cp", "--quiet", str(package), f"{stub.name}:/root/cli")
+    subprocess.run(copied, check=True)
+    done = stub.run("node", "/root/cli/devcontainer.js", "up", "--workspace-folder", CLONE)
+    assert json.loads(done.stdout.splitlines()[-1])["containerId"] == before[0]
+    assert (container(stub), labels_of(stub), inside(stub)) == before
+    assert before[2] == {"STUB_ALL"}
+    assert "nvidia.com/gpu=all" in before[1][labels.GPU]
 
 
 def test_off_wins_over_the_offer_and_run_has_what_runs(stub: Machine) -> None:
