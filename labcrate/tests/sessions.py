@@ -214,7 +214,7 @@ def rootless(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def series(session: nox.Session) -> None:
-    """The few-shot notebook in full, on two seeds; writes docs/series.md. About twenty minutes."""
+    """Notebooks 02 and 03 in full, and the page; writes their two pages. About forty minutes."""
     tools(session)
     session.run(
         *PYTEST, str(HERE / "engine" / "whole_series.py"), "--timeout=3600", *session.posargs
