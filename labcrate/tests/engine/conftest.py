@@ -62,11 +62,16 @@ def make_lab(folder: Path) -> Lab:
     return lab
 
 
-def small_lab(root: Path) -> Lab:
-    """A clone without PyTorch (an empty lock) that is set up: it is made and removed many times."""
+def copy_without_torch(root: Path) -> None:
+    """A clone whose locks are empty: its images take seconds, and 6 GB less."""
     copy_tree(root)
     for name in ("torch.lock", "packages.lock", "settled.lock"):
         (root / "docker" / name).write_text("# empty: see labcrate/tests/engine/conftest.py\n")
+
+
+def small_lab(root: Path) -> Lab:
+    """A clone without PyTorch (an empty lock) that is set up: it is made and removed many times."""
+    copy_without_torch(root)
     share_base(root)
     made = Lab(root=root, environ={"PYTHONUNBUFFERED": "1"})
     made.invoke("setup", "--yes")

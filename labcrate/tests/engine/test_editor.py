@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from clone import Lab, copy_tree, said
-from conftest import AWKWARD, remove_lab
+from clone import Lab, said
+from conftest import AWKWARD, copy_without_torch, remove_lab
 from web import client
 
 pytestmark = pytest.mark.npm
@@ -60,9 +60,8 @@ def test_a_lab_that_is_down_comes_up_for_it(up_lab: Lab, cli: str) -> None:
 @pytest.mark.usefixtures("kept_layers")
 def test_a_fresh_clone_comes_up_for_it(cli: str, tmp_path: Path) -> None:
     """Nothing was typed in it: no .env, no .venv. It has no PyTorch, which saves 6 GB."""
-    root = copy_tree(tmp_path / AWKWARD)
-    for name in ("torch.lock", "packages.lock", "settled.lock"):
-        (root / "docker" / name).write_text("# empty: see labcrate/tests/engine/conftest.py\n")
+    root = tmp_path / AWKWARD
+    copy_without_torch(root)
     tmp_path.chmod(0o755)
     lab = Lab(root=root)
     try:
