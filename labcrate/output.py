@@ -8,11 +8,10 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+if TYPE_CHECKING:
+    from rich.text import Text
 
 
 @dataclass
@@ -103,6 +102,11 @@ def table(
     """
     if _now.quiet:
         return
+    # Here, because few tasks show a table, and these take a quarter of the time of a short task.
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
     cells = [[Text(c) if isinstance(c, str) else c for c in line] for line in rows]
     made = Table(title=title or None, caption=caption or None, show_lines=lines)
     for place, heading in enumerate(headings):

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from labcrate import labels, output, process
+from labcrate import labels, process
 from labcrate.clone.place import Clone
 from labcrate.errors import Code, LabError
 from labcrate.lab.bake import Target, bake, fields
@@ -18,13 +18,11 @@ from labcrate.lab.compose import JUPYTER, Lab
 from labcrate.lab.images import image_id, inputs_digest
 from labcrate.lab.snapshot import Snapshot
 from labcrate.packages.explain import check_verified, resolution_failure
-from labcrate.packages.live import recover_live
 from labcrate.packages.locks import Pin
 from labcrate.packages.phases import Phases
-from labcrate.packages.settled import ensure_settled
+from labcrate.packages.recovery import retagger
 from labcrate.packages.sources import asked_lines, base_pins
 from labcrate.packages.transaction import (
-    Retag,
     commit_candidate,
     discard_candidate,
     make_readable,
@@ -133,7 +131,7 @@ def _answer_of(clone: Clone, stage: str) -> dict[str, Any]:
 
 def keep_candidate(lab: Lab, image: str) -> None:
     """Make the prepared candidate and its image the lab's, or leave both as they were."""
-    state, docker, retag = lab.clone.state, lab.clone.docker, _retagger(lab)
+    state, docker, retag = lab.clone.state, lab.clone.docker, retagger(lab)
     old = image_id(lab.image())
     try:
         commit_candidate(state, docker, old_image=old, new_image=image, retag=retag)
@@ -143,26 +141,3 @@ def keep_candidate(lab: Lab, image: str) -> None:
             recover_commit(state, docker, retag)
         raise
     drop_superseded(lab)
-
-
-def recover_packages(lab: Lab) -> None:
-    """Put back what an interrupted change left half done. Call it with the clone's lock held."""
-    if process.is_dry():
-        return
-    ensure_settled(lab.clone.docker)
-    files = recover_commit(lab.clone.state, lab.clone.docker, _retagger(lab))
-    if recover_live(lab) or files:
-        output.say("A change of the packages that was cut off has been put back.")
-
-
-def _retagger(lab: Lab) -> Retag:
-    def retag(image: str) -> None:
-        done = process.change(("docker", "tag", image, lab.image()), quiet=True)
-        if not done.ok:
-            raise LabError(
-                f"the image cannot be named: {done.stderr.strip()}",
-                fix="run the same command again",
-                code=Code.BUILD,
-            )
-
-    return retag

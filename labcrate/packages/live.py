@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from labcrate import output, process
 from labcrate.errors import Code, LabError
@@ -15,8 +15,10 @@ from labcrate.lab.compose import JUPYTER, Lab
 from labcrate.lab.images import build_failure
 from labcrate.lab.inside import ask_image, ask_lab
 from labcrate.lab.snapshot import Snapshot
-from labcrate.packages.locks import Pin
 from labcrate.packages.transaction import LOCAL, replace_file
+
+if TYPE_CHECKING:
+    from labcrate.packages.locks import Pin
 
 INSIDE = "/tmp/docker"  # noqa: S108 - the container's own
 """Where docker/ is seen while something is installed; local archives are named by this path."""

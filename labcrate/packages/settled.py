@@ -11,13 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from labcrate.packages.locks import Pin, pins_of
-
-FILE = "settled.lock"
-
-HEAD = """\
-# Made by the tasks: the entries of packages.lock that lie in a layer of their own. The image holds
-# what packages.lock says, whatever stands here.
-"""
+from labcrate.packages.recovery import FILE, HEAD
 
 MANY = 30
 """Entries that may lie above the settled ones. A list of so many is big, or will be built on."""
@@ -29,16 +23,6 @@ LARGE = 300 * 10**6
 
 STEP = "packages of packages.lock"
 """What the step above the settled ones is called in docker/Dockerfile."""
-
-
-def ensure_settled(docker: Path) -> None:
-    """Write an empty list where the Dockerfile wants one and there is none.
-
-    So it is after an update of a lab that is older than these lists.
-    """
-    path, dockerfile = docker / FILE, docker / "Dockerfile"
-    if dockerfile.exists() and FILE in dockerfile.read_text(encoding="utf-8") and not path.exists():
-        path.write_text(HEAD, encoding="utf-8")
 
 
 def read_settled(docker: Path) -> dict[str, Pin] | None:

@@ -15,7 +15,7 @@ from labcrate.tasks.interpreter import refuse_another_invoke
 refuse_another_invoke()
 # ruff: noqa: E402 - these need what the line above looks for.
 from labcrate import output
-from labcrate.tasks import cards, cleaning, packages, running, serving, showing, starting, tunnel
+from labcrate.tasks.verbs import VERBS, verb_or_its_line
 
 
 def lab_tasks(*own: Any) -> Collection:
@@ -33,8 +33,8 @@ def lab_tasks(*own: Any) -> Collection:
             found.update(dict.fromkeys((name, *others), namespace[name]))
         return found
 
-    for verb, body in VERBS.items():
-        made = copy.copy(body)
+    for verb in VERBS:
+        made = copy.copy(verb_or_its_line(verb))
         made.verb, made.known = verb, known
         namespace.add_task(made, name=verb, default=verb == "help")
     for body in own:
@@ -42,29 +42,3 @@ def lab_tasks(*own: Any) -> Collection:
         namespace.tasks.pop(name, None)
         namespace.add_task(body)
     return namespace
-
-
-VERBS = {
-    "setup": starting.setup,
-    "build": starting.build,
-    "up": starting.up,
-    "down": starting.down,
-    "serve": serving.serve,
-    "add-package": packages.add_package,
-    "remove-package": packages.remove_package,
-    "packages": packages.show_packages,
-    "capture": packages.capture,
-    "lock": packages.lock,
-    "clean": cleaning.clean,
-    "status": showing.status,
-    "gpus": cards.gpus,
-    "doctor": showing.doctor,
-    "url": showing.url,
-    "open": showing.open_,
-    "tunnel": tunnel.tunnel,
-    "logs": showing.logs,
-    "help": showing.help_,
-    "shell": running.shell,
-    "run": running.run,
-    "wait": running.wait,
-}

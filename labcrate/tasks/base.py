@@ -27,7 +27,7 @@ from labcrate.engine.sight import refuse_unseen
 from labcrate.errors import Code, LabError
 from labcrate.lab.compose import Lab
 from labcrate.lab.snapshot import Snapshot, take_snapshot
-from labcrate.packages.candidate import recover_packages
+from labcrate.packages.recovery import recover_packages
 from labcrate.tasks.words import NOTHING, LabTask, Takes
 
 Body = TypeVar("Body", bound=Callable[..., Any])

@@ -15,7 +15,6 @@ from labcrate.lab.jupyter import token_opens
 from labcrate.lab.lifecycle import last_logs, look_again, start_services
 from labcrate.lab.notices import unhealthy, watch
 from labcrate.lab.snapshot import Snapshot
-from labcrate.smoke.prove import prove_quickly
 from labcrate.tasks.base import result_only
 from labcrate.tasks.sparing import may_renew, may_replace_jupyter
 
@@ -71,6 +70,9 @@ def require_proof(decision: Decision, snapshot: Snapshot) -> None:
     clone, ident = decision.lab.clone, container_id(snapshot)
     if process.is_dry() or is_proven(clone, ident):
         return
+    # Here, because it brings the whole doctor along, and few starts need it.
+    from labcrate.smoke.prove import prove_quickly  # noqa: PLC0415
+
     seconds, cause = prove_quickly(decision.lab)
     remember_proof(clone, ident, decision.stamp, cause)
     if cause:

@@ -5,17 +5,12 @@ from __future__ import annotations
 import json
 import re
 import sys
-import time
 from collections.abc import Mapping, Sequence
 
-from invoke import Context, Exit
+from invoke import Context
 
 from labcrate import output, process
-from labcrate.clone.place import find_clone
 from labcrate.clone.ports import is_loopback
-from labcrate.doctor.examine import diagnose
-from labcrate.doctor.findings import as_json, has_errors, show_findings, summarise
-from labcrate.errors import Code
 from labcrate.gpu.decide import as_started, running_choice
 from labcrate.gpu.unused import unused_now
 from labcrate.lab.containers import Container, runs_of
@@ -124,20 +119,6 @@ def warn_of_others(bind_address: str) -> None:
             f"  BIND_ADDRESS={bind_address}: other machines can reach JupyterLab, "
             "unencrypted; the token is its only lock."
         )
-
-
-@lab_task(json_="as JSON, for programs")
-def doctor(c: Context, json_: bool = False) -> None:  # noqa: ARG001
-    """Say what is wrong with machine, engine and lab, and the fix."""
-    started = time.monotonic()
-    findings = diagnose(find_clone())
-    if json_:
-        output.say(json.dumps(as_json(findings), indent=2))
-    else:
-        show_findings(findings)
-        output.seconds(summarise(findings), time.monotonic() - started)
-    if has_errors(findings):
-        raise Exit(code=Code.FINDINGS)
 
 
 @lab_task(json_="as JSON, for programs")

@@ -16,9 +16,10 @@ from labcrate.errors import Code, LabError
 from labcrate.lab.compose import JUPYTER
 from labcrate.lab.images import inputs_digest
 from labcrate.lab.snapshot import Snapshot
-from labcrate.packages.candidate import keep_candidate, recover_packages
+from labcrate.packages.candidate import keep_candidate
 from labcrate.packages.change import add_packages, remove_packages, set_system_packages
 from labcrate.packages.phases import Changed, Options, Phases
+from labcrate.packages.recovery import recover_packages
 from labcrate.packages.requested import parse_requirements
 from labcrate.packages.sources import already_there
 from labcrate.packages.transaction import prepare_candidate, replace_file

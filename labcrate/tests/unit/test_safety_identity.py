@@ -29,9 +29,9 @@ from labcrate.doctor.gather import copied
 from labcrate.engine.engine import Engine
 from labcrate.errors import Code, LabError
 from labcrate.smoke import prove
-from labcrate.tasks import VERBS
 from labcrate.tasks.base import alone
 from labcrate.tasks.starting import setup, up
+from labcrate.tasks.verbs import VERBS, read_verb
 
 OWN_PORTS = "JUPYTER_PORT=21888\nTENSORBOARD_PORT=21889\nSEARCH_PORT=21890\n"
 ENV = f"COMPOSE_PROJECT_NAME={PROJECT}\n{OWN_PORTS}"
@@ -190,14 +190,14 @@ def test_every_verb_refuses_in_a_copy(
     task_lab: TaskLab, monkeypatch: pytest.MonkeyPatch, verb: str
 ) -> None:
     stand_in_a_copy(task_lab, monkeypatch)
-    code, message = failed(VERBS[verb], **TYPED.get(verb, {}))
+    code, message = failed(read_verb(verb), **TYPED.get(verb, {}))
     assert (code, "is a copy of" in message) == (Code.SETTINGS, True)
     assert task_lab.calls == 0
 
 
 def test_lock_and_a_dry_run_refuse_too(task_lab: TaskLab, monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in_a_copy(task_lab, monkeypatch)
-    assert failed(VERBS["lock"])[0] == Code.SETTINGS
+    assert failed(read_verb("lock"))[0] == Code.SETTINGS
     assert failed(up, dry=True)[0] == Code.SETTINGS
     with pytest.raises(LabError, match="is a copy of"):
         prove.lab_for("cpu")

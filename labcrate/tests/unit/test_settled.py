@@ -13,10 +13,10 @@ from labcrate.clone.place import Clone
 from labcrate.clone.settings import Settings
 from labcrate.lab.built import layer_bytes
 from labcrate.lab.compose import Lab
-from labcrate.packages.candidate import recover_packages
 from labcrate.packages.change import add_packages, remove_packages
 from labcrate.packages.locks import pins_of
 from labcrate.packages.phases import Options, Phases
+from labcrate.packages.recovery import recover_packages
 from labcrate.packages.requested import parse_requirements
 from labcrate.packages.settled import (
     HEAD,

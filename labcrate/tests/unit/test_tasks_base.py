@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from typing import Any
 
 import pytest
@@ -13,8 +14,9 @@ from task_lab import TaskLab, answers, context, failed
 from labcrate import process
 from labcrate.errors import Code, LabError
 from labcrate.packages.transaction import UNDO
-from labcrate.tasks import VERBS, lab_tasks
+from labcrate.tasks import lab_tasks, verbs
 from labcrate.tasks.base import agreed, alone, asker, finish, lab_task, terminal_flags
+from labcrate.tasks.verbs import VERBS, read_verb
 
 REFUSAL = LabError("nobody agreed", fix="--yes", code=Code.CONSENT)
 
@@ -127,4 +129,32 @@ def test_a_clone_has_every_verb_and_its_owners_own() -> None:
     assert isinstance(namespace, Collection)
     assert set(namespace.task_names) == {*VERBS, "my-own"}
     assert namespace["up"].__doc__ == "My up."
-    assert all(body.__doc__ for body in VERBS.values())
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_verbs_line_is_its_docstrings_first(verb: str) -> None:
+    assert str(read_verb(verb).__doc__).splitlines()[0] == VERBS[verb][1]
+
+
+def test_invoke_imports_what_was_typed_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others have their line for `--list`, and work for whoever calls them all the same."""
+    read: list[str] = []
+
+    def reading(verb: str) -> Any:
+        read.append(verb)
+        return read_verb(verb)
+
+    monkeypatch.setattr(verbs, "read_verb", reading)
+    monkeypatch.setattr(sys, "argv", ["/x/invoke", "url"])
+    namespace = lab_tasks()
+    assert read == ["url"]
+    assert namespace["up"].__doc__ == read_verb("up").__doc__
+    monkeypatch.setattr(sys, "argv", ["/x/invoke", "--help=wait"])
+    lab_tasks()
+    assert read == ["url", "wait"]
+    with pytest.raises(Exit):
+        namespace["tunnel"](context(), "")
+    assert read == ["url", "wait", "tunnel"]
+    monkeypatch.setattr(sys, "argv", ["/x/nox"])
+    lab_tasks()
+    assert {*read} == {*VERBS}

@@ -11,8 +11,9 @@ from task_lab import TaskLab, context, failed
 
 from labcrate.doctor.findings import Finding
 from labcrate.errors import Code
-from labcrate.tasks import showing as room
-from labcrate.tasks.showing import doctor, logs, open_, status, url
+from labcrate.tasks import examining
+from labcrate.tasks.examining import doctor
+from labcrate.tasks.showing import logs, open_, status, url
 
 
 def told(capsys: pytest.CaptureFixture[str]) -> str:
@@ -190,10 +191,10 @@ NOTE = Finding(severity="info", check="card", problem="one card", fix="")
 def test_the_doctor_shows_findings_and_fails_for_an_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], json_: bool
 ) -> None:
-    monkeypatch.setattr(room, "diagnose", lambda _: [ERROR, NOTE])
+    monkeypatch.setattr(examining, "diagnose", lambda _: [ERROR, NOTE])
     assert failed(doctor, json_=json_)[0] == Code.FINDINGS
     said = capsys.readouterr().out
     assert "no driver is loaded" in " ".join(said.split())
     assert not json_ or json.loads(said)
-    monkeypatch.setattr(room, "diagnose", lambda _: [NOTE])
+    monkeypatch.setattr(examining, "diagnose", lambda _: [NOTE])
     doctor(context(), json_=json_)

@@ -16,14 +16,15 @@ from invoke import Context, Exit, Program, task
 from task_lab import context
 
 from labcrate.errors import Code
-from labcrate.tasks import VERBS, lab_tasks
+from labcrate.tasks import lab_tasks
+from labcrate.tasks.verbs import read_verb
 from labcrate.tasks.words import pieces_of, typed_words
 
 TASKS = """
 import copy, functools, json
 from unittest import mock
 from invoke import task
-from labcrate.tasks import VERBS, lab_tasks
+from labcrate.tasks import lab_tasks, verbs
 
 def telling(verb, body):
     @functools.wraps(body)
@@ -32,15 +33,18 @@ def telling(verb, body):
         print(json.dumps([verb, given]))
     return tell
 
-copies = {verb: copy.copy(one) for verb, one in VERBS.items() if verb != "help"}
-for verb, one in copies.items():
-    one.body = telling(verb, one.body)
+read = verbs.read_verb
+
+def read_telling(verb):
+    one = copy.copy(read(verb))
+    one.body = one.body if verb == "help" else telling(verb, one.body)
+    return one
 
 @task
 def train(c, name, epochs=1):
     print(json.dumps(["train", {"name": name, "epochs": epochs}]))
 
-with mock.patch.dict(VERBS, copies):
+with mock.patch.object(verbs, "read_verb", read_telling):
     namespace = lab_tasks(train)
 
 @task
@@ -192,7 +196,7 @@ def test_help_is_no_word(typed: Typed, words: str) -> None:
 @pytest.mark.parametrize(("verb", "asked"), [((), ("--list",)), (("up",), ("--help", "up"))])
 def test_help_is_invokes(double: Double, verb: tuple[str, ...], asked: tuple[str, ...]) -> None:
     double.expect(sys.executable, "-m", "invoke", *asked)
-    VERBS["help"](context(), verb)
+    read_verb("help")(context(), verb)
     assert double.calls == [(sys.executable, "-m", "invoke", *asked)]
 
 

@@ -20,7 +20,7 @@ from test_rules import GOOD
 from labcrate.clone.env_file import fill
 from labcrate.clone.place import Clone
 from labcrate.errors import Code
-from labcrate.tasks import VERBS
+from labcrate.tasks.verbs import VERBS, read_verb
 
 OPEN_TO_ALL = 0o644
 PAGES = ("README.md", "labcrate/docs/daily-use.md")
@@ -82,34 +82,34 @@ def test_wrong_settings(
     here: Clone, verb: str, changes: dict[str, str], code: Code, told: str
 ) -> None:
     change(here, **changes)
-    ended, message = failed(VERBS[verb])
+    ended, message = failed(read_verb(verb))
     assert (ended, told in message, "fix:" in message) == (code, True, True), message
 
 
 @pytest.mark.usefixtures("double")
 def test_no_env(here: Clone) -> None:
     here.env_file.unlink()
-    code, message = failed(VERBS["up"])
+    code, message = failed(read_verb("up"))
     assert (code, "invoke setup" in message) == (Code.NO_ENV, True)
 
 
 @pytest.mark.usefixtures("double")
 def test_env_readable_by_others(here: Clone) -> None:
     here.env_file.chmod(OPEN_TO_ALL)
-    code, message = failed(VERBS["up"])
+    code, message = failed(read_verb("up"))
     assert (code, "chmod 600 .env" in message) == (Code.ENV_READABLE, True)
 
 
 @pytest.mark.usefixtures("double")
 def test_all_problems_in_one_go(here: Clone) -> None:
     change(here, JUPYTER_PORT="abc", JUPYTER_TOKEN="", ROOT_DIR="/no/such/place", GPU="perhaps")
-    code, message = failed(VERBS["up"])
+    code, message = failed(read_verb("up"))
     assert (code, "4 problems with .env" in message) == (Code.SETTINGS, True)
 
 
 def test_a_task_outside_of_any_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert failed(VERBS["status"])[0] == Code.FOLDER
+    assert failed(read_verb("status"))[0] == Code.FOLDER
 
 
 def test_the_list_of_tasks_reads_like_a_table_of_contents(typed_in: Lab) -> None:
