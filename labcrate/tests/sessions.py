@@ -167,10 +167,13 @@ def lint(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
-    """Adding a package against one pip line; writes docs/packages.md. Some minutes."""
+    """What one waits for, against the same by hand; writes docs/benchmark.md. About an hour.
+
+    `-- quick`: the rows that take seconds, which fail where they fall behind the record.
+    """
     tools(session)
     session.run(*PYTHON, "invoke", "setup")
-    session.run(sys.executable, str(HERE / "bench" / "add_package.py"), *session.posargs)
+    session.run(sys.executable, str(HERE / "bench" / "measure.py"), *session.posargs)
 
 
 @nox.session(default=False)

@@ -1,0 +1,13 @@
+"""What a user waits for has not fallen behind the record: the quick rows of `nox -s bench`."""
+
+from __future__ import annotations
+
+from clone import Lab
+from measure import late, quick_rows, shown
+
+
+def test_no_ratio_is_far_behind_the_record(up_lab: Lab) -> None:
+    """In turn with the same by hand, in the same minute: the ratio hardly knows what else runs."""
+    found = list(quick_rows(up_lab))
+    print("\n".join(map(shown, found)))
+    assert late(found) == []
