@@ -23,6 +23,7 @@ LOCKS = ("torch.lock", "packages.in", "packages.lock", "settled.lock")
 @contextmanager
 def bare_machine(folder: Path) -> Iterator[Machine]:
     """A machine that is set up, with the whole lab's files and nothing built."""
+    folder.mkdir()
     machine = start_machine(base_image(), folder)
     try:
         for name in LOCKS:
