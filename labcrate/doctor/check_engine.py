@@ -61,7 +61,7 @@ def check_engine(facts: Facts) -> Iterator[Finding]:
 
 def engine_refusal(facts: Facts) -> LabError | None:
     """Why the engine or Compose cannot run the lab; None where it can, or nobody knows."""
-    if facts.engine is None or not facts.versions_known:
+    if facts.engine is None:
         return None
     try:
         require_engine(facts.engine)
@@ -74,7 +74,7 @@ def check_compose(facts: Facts) -> Iterator[Finding]:
     """Compose accepts .env and the files in compose/."""
     refused = facts.lab.refusal
     # An engine that is missing, or a Compose that is too old, is reported by itself.
-    if refused and facts.engine and facts.versions_known and not engine_refusal(facts):
+    if refused and facts.engine and not engine_refusal(facts):
         yield Finding(severity="error", check="compose", problem=refused.problem, fix=refused.fix)
 
 

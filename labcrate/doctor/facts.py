@@ -109,7 +109,6 @@ class Facts:
 
     caller: uid and gid of whoever asks.
     fabric: the state of NVSwitch's fabric manager; None without NVSwitch, or while unknown.
-    versions_known: False where the engine's or Compose's version got no answer in time.
     unanswered: questions that got no answer in time. crashed: (part, error) of each part of the
     facts that could not be read.
     """
@@ -126,7 +125,6 @@ class Facts:
     folders: tuple[Folder, ...] = ()
     engine: Engine | None = None
     refusal: LabError | None = None
-    versions_known: bool = True
     buildx: tuple[int, int] | None = None
     info: Mapping[str, Any] = field(default_factory=dict)
     skew_s: float = 0.0

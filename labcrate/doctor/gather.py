@@ -30,7 +30,7 @@ from labcrate.doctor.deadline import DeadlineStarter
 from labcrate.doctor.facts import Disk, Facts, Folder, LabFacts
 from labcrate.doctor.gather_lab import LabReader
 from labcrate.doctor.parts import Parts
-from labcrate.engine.engine import find_engine, version_pair
+from labcrate.engine.engine import find_engine, plugin_version, version_pair
 from labcrate.errors import LabError
 from labcrate.gpu.cards import Host, read_host
 
@@ -137,14 +137,11 @@ class Gatherer:
             return {"refusal": refusal}
         info = json.loads(self.starter.heard[INFO].stdout)
         after = time.time()
-        buildx = process.ask(("docker", "buildx", "version"), timeout_s=5)
-        version = version_pair(buildx.stdout) if buildx.ok else (0, 0)
         return {
             "engine": found,
             "info": info,
             "skew_s": readings.clock_skew(str(info.get("SystemTime", "")), before, after),
-            "versions_known": not self.starter.missed("docker", "compose", "version"),
-            "buildx": None if buildx.returncode == process.TIMED_OUT else version,
+            "buildx": version_pair(plugin_version(info, "buildx")),
         }
 
     def machine(self) -> dict[str, Any]:

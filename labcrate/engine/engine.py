@@ -77,12 +77,19 @@ def version_pair(text: str) -> tuple[int, int]:
     return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
+def plugin_version(info: Mapping[str, Any], name: str) -> str:
+    """The version of a plugin of the client, which asks each one while it answers; "" without."""
+    plugins = (info.get("ClientInfo") or {}).get("Plugins") or ()
+    return next((str(one.get("Version", "")) for one in plugins if one.get("Name") == name), "")
+
+
 def parse_info(info: Mapping[str, Any]) -> Engine:
     """Read the answer of `docker info --format '{{json .}}'`; absent fields mean "not offered"."""
     security = (entry.split(",")[0] for entry in info.get("SecurityOptions") or ())
     devices = (device.get("ID", "") for device in info.get("DiscoveredDevices") or ())
     return Engine(
         version=version_pair(str(info.get("ServerVersion", ""))),
+        compose=version_pair(plugin_version(info, "compose")),
         operating_system=str(info.get("OperatingSystem", "")),
         architecture=str(info.get("Architecture", "")),
         kernel=str(info.get("KernelVersion", "")),
@@ -163,11 +170,10 @@ def find_engine(ask: Ask = process.ask) -> Engine:
         raise no_client()
     questions = (
         ("docker", "info", "--format", "{{json .}}"),
-        ("docker", "compose", "version", "--short"),
         ("docker", "context", "inspect", "--format", "json"),
     )
     with ThreadPoolExecutor() as pool:
-        answer, compose, context = pool.map(partial(ask, timeout_s=15), questions)
+        answer, context = pool.map(partial(ask, timeout_s=15), questions)
     info = _json(answer.stdout)
     name, host = context_and_host(context.stdout)
     refuse_podman(answer, info, environment.variable("DOCKER_HOST") or host, ask)
@@ -177,7 +183,6 @@ def find_engine(ask: Ask = process.ask) -> Engine:
         raise refusal(said, name, host)
     return replace(
         parse_info(info),
-        compose=version_pair(compose.stdout),
         context=name,
         host=environment.variable("DOCKER_HOST") or host,
         client_path=os.path.realpath(client),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from labcrate import output, process
 from labcrate.errors import Code, LabError
@@ -27,6 +27,9 @@ STOPPED = re.compile(r"exited \((0|143)\)")
 
 A `down` that was killed leaves such a stop behind, and the engine carries it out.
 """
+
+ACT = re.compile(r"\b(Container|Network|Volume|Image|Secret|Config)\s+(\S+)\s+(\w+)")
+"""A line of Compose's dry run: what, which one, and what would become of it."""
 
 
 def start_services(lab: Lab, *only: str) -> process.Result:
@@ -98,14 +101,29 @@ def _compose(lab: Lab, *arguments: str, problem: str, fix: str) -> None:
         raise LabError(f"{problem}: {done.text.strip()}", fix=fix, code=Code.UNHEALTHY)
 
 
-def services_to_recreate(lab: Lab, snapshot: Snapshot) -> list[str]:
-    """The running services that the next `up` would replace, by Compose's own dry run."""
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What the next `up` would do. replaced: running services; nothing: all stays as it is."""
+
+    replaced: tuple[str, ...] = ()
+    nothing: bool = False
+
+
+def plan_start(lab: Lab, snapshot: Snapshot) -> Plan:
+    """What the next `up` would do, by Compose's own dry run."""
     running = {name: one for name, one in snapshot.containers.items() if one.is_running}
     if not running:
-        return []
+        return Plan()
     said = lab.ask("--dry-run", "up", "--detach", "--no-build").text
-    named = set(re.findall(r"Container (\S+)\s+Recreate\b", said))
-    return [name for name, one in running.items() if one.name in named]
+    acts = ACT.findall(said)
+    replaced = {name for kind, name, act in acts if (kind, act) == ("Container", "Recreate")}
+    stay = {("Container", one.name, "Running") for one in running.values()}
+    return Plan(
+        replaced=tuple(name for name, one in running.items() if one.name in replaced),
+        nothing=snapshot.is_healthy
+        and set(running) == set(snapshot.model.services)
+        and set(acts) == stay,
+    )
 
 
 def look_again(snapshot: Snapshot) -> Snapshot:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from labcrate import output, process
 from labcrate.clean.bound import bound_cache
-from labcrate.lab.lifecycle import services_to_recreate
+from labcrate.lab.lifecycle import plan_start
 from labcrate.lab.snapshot import Snapshot
 from labcrate.packages.phases import Changed, Phases
 
@@ -36,7 +36,7 @@ def report(snapshot: Snapshot, changed: Changed, phases: Phases, quiet: bool = F
         output.say("Gone from the running lab now. A kernel keeps what it has loaded.")
     if not changed.built:
         output.say("The image is as it was: the next `invoke up` builds it.")
-    elif services_to_recreate(snapshot.lab, snapshot):
+    elif plan_start(snapshot.lab, snapshot).replaced:
         output.say("The image is rebuilt: the next `invoke up` starts the lab from it.")
 
 

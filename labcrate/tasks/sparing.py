@@ -5,7 +5,7 @@ from __future__ import annotations
 from labcrate import environment, output
 from labcrate.errors import Code, LabError
 from labcrate.lab.compose import JUPYTER, Lab
-from labcrate.lab.lifecycle import restart_services, services_to_recreate, services_to_restart
+from labcrate.lab.lifecycle import Plan, plan_start, restart_services, services_to_restart
 from labcrate.lab.snapshot import Snapshot
 from labcrate.lab.work import Work, jupyter_work
 from labcrate.tasks.base import asker
@@ -32,19 +32,20 @@ def may_replace_jupyter(lab: Lab, snapshot: Snapshot, force: bool) -> bool:
     return may_end(jupyter_work(lab, snapshot.jupyter), doing=doing, again=again, force=force)
 
 
-def may_renew(lab: Lab, snapshot: Snapshot, force: bool) -> bool:
-    """Say which running services `up` replaces, and restart those that do not answer; whether what
-    JupyterLab holds may go."""
-    names = services_to_recreate(lab, snapshot)
+def may_renew(lab: Lab, snapshot: Snapshot, force: bool) -> Plan | None:
+    """Say which running services `up` replaces, and restart those that do not answer. None where
+    what JupyterLab holds must stay."""
+    plan = plan_start(lab, snapshot)
+    names = plan.replaced
     sick = [name for name in services_to_restart(snapshot) if name not in names]
     if JUPYTER in (*names, *sick) and not may_replace_jupyter(lab, snapshot, force):
-        return False
+        return None
     if names:
         output.say(f"Replacing {' and '.join(names)}: the image or the settings changed.")
     if sick:
         output.say(f"Restarting {' and '.join(sick)}: it runs and does not answer.")
         restart_services(lab, sick)
-    return True
+    return plan
 
 
 def refuse_busy(work: Work, doing: str, again: str, force: bool) -> None:

@@ -26,6 +26,12 @@ ENV = (
 )
 INFO = {
     "ServerVersion": "28.5.2",
+    "ClientInfo": {
+        "Plugins": [
+            {"Name": "buildx", "Version": "0.29.1"},
+            {"Name": "compose", "Version": "2.40.3"},
+        ]
+    },
     "DockerRootDir": "/",
     "MemTotal": 25276063744,
     "CgroupDriver": "systemd",
@@ -103,9 +109,7 @@ def answer(double: Double, words: str, told: Any, **more: Any) -> None:
 
 GOOD: Mapping[str, Any] = {
     "docker info": INFO,
-    "docker compose version": "2.40.3",
     "docker context inspect": [],
-    "docker buildx version": "github.com/docker/buildx 0.29.1 0.29.1",
     "docker ps --all": listed(),
     "docker image inspect": [IMAGE],
     "docker container inspect": [CONTAINER],

@@ -12,6 +12,12 @@ from labcrate.gpu.offer import HOOK
 
 INFO: dict[str, Any] = {
     "ServerVersion": "28.5.2",
+    "ClientInfo": {
+        "Plugins": [
+            {"Name": "buildx", "Version": "0.29.1"},
+            {"Name": "compose", "Version": "2.40.3"},
+        ]
+    },
     "OperatingSystem": "Debian GNU/Linux 13 (trixie)",
     "Architecture": "x86_64",
     "KernelVersion": "6.12.41-amd64",

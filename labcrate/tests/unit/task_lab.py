@@ -32,6 +32,12 @@ from labcrate.tasks import cards
 PROJECT = "lab-test-1"
 INFO: dict[str, Any] = {
     "ServerVersion": "28.5.2",
+    "ClientInfo": {
+        "Plugins": [
+            {"Name": "buildx", "Version": "0.29.1"},
+            {"Name": "compose", "Version": "2.40.3"},
+        ]
+    },
     "OperatingSystem": "Debian GNU/Linux 13 (trixie)",
     "Architecture": "x86_64",
     "DockerRootDir": "/",
@@ -70,7 +76,6 @@ class TaskLab:
     def __post_init__(self) -> None:
         answers = {
             ("docker", "info"): lambda: self.info,
-            ("docker", "compose", "version"): lambda: "2.40.3",
             ("docker", "context", "inspect"): list,
             ("docker", "context", "show"): lambda: "default\n",
             ("docker", "compose", "config"): self.raw,

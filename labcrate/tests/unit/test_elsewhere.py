@@ -224,7 +224,7 @@ def test_nothing_is_built_for_an_engine_that_does_not_see_the_clone(
     sees(away.double, away.clone, well=False)
     assert failed(verb)[0] == Code.ENGINE_ELSEWHERE
     assert not away.double.called("docker", "buildx")
-    assert away.double.called("docker", "compose") == away.double.called("compose", "version")
+    assert not away.double.called("docker", "compose")
 
 
 def test_what_takes_away_needs_no_look(away: TaskLab) -> None:

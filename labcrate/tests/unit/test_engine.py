@@ -22,6 +22,12 @@ from labcrate.errors import Code, LabError
 
 PLAIN: dict[str, Any] = {
     "ServerVersion": "28.5.2+dfsg4",
+    "ClientInfo": {
+        "Plugins": [
+            {"Name": "buildx", "Version": "0.29.1"},
+            {"Name": "compose", "Version": "2.40.3"},
+        ]
+    },
     "OperatingSystem": "Debian GNU/Linux 12 (bookworm)",
     "Architecture": "x86_64",
     "KernelVersion": "6.1.0-40-amd64",
@@ -42,7 +48,6 @@ def _client(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def answers(double: Double, info: Any, context: Any = CONTEXT, **more: Any) -> Double:
-    double.expect("docker", "compose", "version", stdout="2.40.3\n")
     double.expect("docker", "--version", stdout="Docker version 28.5.2, build e6534b4\n")
     double.expect("docker", "context", "inspect", stdout=json.dumps(context))
     text = info if isinstance(info, str) else json.dumps(info)
@@ -165,11 +170,11 @@ def test_new_enough(compose: tuple[int, int]) -> None:
 
 @pytest.mark.usefixtures("_client")
 def test_find_reads_client_and_server(double: Double) -> None:
-    """The engine, Compose and the context each answer a question of their own."""
+    """The engine, with Compose's version, and the context each answer a question of their own."""
     answers(double, PLAIN)
     found = find_engine()
     assert (found.compose, found.context, found.remote) == ((2, 40), "lab", True)
-    assert len(double.calls) == 3
+    assert len(double.calls) == 2
 
 
 @pytest.mark.usefixtures("_client")

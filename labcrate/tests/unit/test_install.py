@@ -61,10 +61,10 @@ def programs(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     return found
 
 
-def engine_answers(double: Double, **more: Any) -> None:
-    info = {"ServerVersion": "28.5.2"}
+def engine_answers(double: Double, *, compose: bool = True, **more: Any) -> None:
+    plugins = [{"Name": "compose", "Version": "2.40.3"}]
+    info = {"ServerVersion": "28.5.2", "ClientInfo": {"Plugins": plugins if compose else []}}
     double.expect("docker", "info", stdout=json.dumps(info), **more)
-    double.expect("docker", "compose", "version", stdout="2.40.3\n")
     double.expect("docker", "--version", stdout="Docker version 28.5.2, build e6534b4\n")
     double.expect("docker", "context", "inspect", stdout="[]")
     double.expect("docker", "context", "show", stdout="default\n")
@@ -262,7 +262,7 @@ def test_a_running_engine_is_left_alone(double: Double, capsys: pytest.CaptureFi
     engine_answers(double)
     assert ensure_engine(no).version == (28, 5)
     assert "already runs: Docker 28.5, Compose 2.40" in capsys.readouterr().out
-    assert len(double.calls) == 3
+    assert len(double.calls) == 2
 
 
 @pytest.mark.usefixtures("programs")

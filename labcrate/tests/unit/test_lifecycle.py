@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from labcrate.lab.containers import Container
 from labcrate.lab.lifecycle import (
     last_logs,
     look_again,
-    services_to_recreate,
+    plan_start,
     start_services,
     stop_services,
 )
@@ -81,8 +82,40 @@ def test_what_the_next_up_replaces(
     """A container that ended loses nothing, so nothing is asked for it either."""
     double.expect("docker", "compose", "--dry-run", "up", stderr=said)
     snapshot = snapshot_of(settings, state)
-    assert services_to_recreate(snapshot.lab, snapshot) == names
+    plan = plan_start(snapshot.lab, snapshot)
+    assert (list(plan.replaced), plan.nothing) == (names, False)
     assert len(double.calls) == (state == "running")
+
+
+STAYS = " DRY-RUN MODE -  Container lab-test-1-jupyter-1  Running\n"
+
+
+@pytest.mark.parametrize(
+    ("said", "health", "nothing"),
+    [
+        (STAYS, "healthy", True),
+        (STAYS, "unhealthy", False),
+        (STAYS + " DRY-RUN MODE -  Network lab-test-1_default  Created\n", "healthy", False),
+        (STAYS.replace("Running", "Recreate"), "healthy", False),
+        (STAYS.replace("jupyter", "other"), "healthy", False),
+        ("no answer", "healthy", False),
+    ],
+    ids=["stays", "sick", "a network is made", "replaced", "another one", "an error"],
+)
+def test_nothing_is_to_be_started_only_where_compose_names_nothing_else(
+    settings: Settings, double: Double, said: str, health: str, nothing: bool
+) -> None:
+    double.expect("docker", "compose", "--dry-run", "up", stderr=said)
+    now = snapshot_of(settings)
+    one = replace(now.containers["jupyter"], health=health)
+    model = parse_model({"services": {"jupyter": {"healthcheck": {"test": ["CMD", "x"]}}}})
+    now = replace(now, model=model, containers={"jupyter": one})
+    assert plan_start(now.lab, now).nothing == nothing
+
+
+def test_a_service_that_is_not_there_is_to_be_started(settings: Settings, double: Double) -> None:
+    double.expect("docker", "compose", "--dry-run", "up", stderr=STAYS)
+    assert not plan_start(snapshot_of(settings).lab, snapshot_of(settings)).nothing
 
 
 def test_looking_again_is_one_question_by_name(settings: Settings, double: Double) -> None:

@@ -75,7 +75,6 @@ def podman_command(double: Double, info: object = COMMAND_INFO, said: str = EMUL
     text = json.dumps(info) if works else ""
     stderr = said if works else f"{said}{info}"
     double.expect("docker", "info", stdout=text, stderr=stderr, returncode=0 if works else 125)
-    double.expect("docker", "compose", "version", stderr=said + NO_COMPOSE, returncode=125)
     double.expect("docker", "context", "inspect", stdout="[]\n", stderr=said)
     double.expect("docker", "context", "show", stderr=said + NO_CONTEXT, returncode=125)
     double.expect("docker", "--version", stdout="podman version 5.8.6\n", stderr=said)
@@ -85,7 +84,6 @@ def podman_socket(double: Double, host: str = "", name: str = "default") -> None
     """Docker's client, sent to Podman. host, name: of the context in force."""
     context = [{"Name": name, "Endpoints": {"docker": {"Host": host}}}]
     double.expect("docker", "info", stdout=json.dumps(SOCKET_INFO))
-    double.expect("docker", "compose", "version", stdout="2.40.3\n")
     double.expect("docker", "context", "inspect", stdout=json.dumps(context))
     double.expect("docker", "context", "show", stdout=f"{name}\n")
     double.expect("docker", "version", "{{json .Server}}", stdout=json.dumps(SERVER))

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pytest
 from jupyter_server import JupyterServer
 from machines import DRIVEN
-from task_lab import TaskLab, answers, context, failed
+from task_lab import PROJECT, TaskLab, answers, context, failed
 
 from labcrate import environment
 from labcrate.clone.env_file import read_env
@@ -50,6 +50,35 @@ def test_a_warm_up_takes_ten_processes_and_touches_nothing(
     told = capsys.readouterr().out
     assert "already up; nothing was touched" in told
     assert not task_lab.double.called("build")
+
+
+def stays(lab: TaskLab) -> None:
+    """By Compose's dry run the next `up` has nothing to do."""
+    names = ("jupyter", "tensorboard", "mlflow")
+    said = "".join(f" DRY-RUN MODE -  Container {PROJECT}-{name}-1  Running\n" for name in names)
+    lab.answer("docker", "compose", "--dry-run", "up", told=lambda: said)
+
+
+def test_where_nothing_is_to_be_started_compose_is_not_asked_to(
+    task_lab: TaskLab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stays(task_lab)
+    up(context())
+    assert starts(task_lab) == []
+    assert "already up; nothing was touched" in capsys.readouterr().out
+    task_lab.containers["mlflow"] = {"state": "exited"}
+    up(context())
+    assert len(starts(task_lab)) == 1
+
+
+def test_a_changed_token_is_seen_where_nothing_is_to_be_started(
+    task_lab: TaskLab, jupyter_server: JupyterServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stays(task_lab)
+    jupyter_server.token = "another"
+    up(context())
+    assert "The token in .env changed" in capsys.readouterr().out
+    assert len(starts(task_lab)) == 1
 
 
 def test_a_log_of_up_has_no_token(task_lab: TaskLab, capsys: pytest.CaptureFixture[str]) -> None:
