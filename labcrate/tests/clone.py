@@ -82,10 +82,13 @@ class Lab:
         return self.command(("docker", *arguments), timeout)
 
     def exec(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return self.docker("compose", "exec", "-T", "jupyter", *arguments)
+        # Not by Compose, here and below: that takes 0.25 s, a thousand times in a run.
+        return self.docker("exec", self.container(), *arguments)
 
     def container(self, service: str = "jupyter") -> str:
-        return self.docker("compose", "ps", "--all", "--quiet", service).stdout.strip()
+        labels = {"project": self.project, "service": service, "oneoff": "False"}
+        chosen = [f"--filter=label=com.docker.compose.{k}={v}" for k, v in labels.items()]
+        return self.docker("ps", "--all", "--quiet", "--no-trunc", *chosen).stdout.strip()
 
     def set(self, **values: str) -> None:
         """Change .env as a user with an editor would."""

@@ -47,7 +47,7 @@ def test_a_killed_server_comes_back(
     up_lab: Lab, service: str, process: str, happened: Happened
 ) -> None:
     (up_lab.root / "notebooks" / "kept.txt").write_text("mine")
-    up_lab.docker("compose", "exec", "-T", service, "python3", "-c", KILL, process)
+    up_lab.docker("exec", up_lab.container(service), "python3", "-c", KILL, process)
     seconds = wait_healthy(up_lab)
     notices = json.loads(up_lab.invoke("status", "--json").stdout)["notices"]
     assert [n for n in notices if n.startswith(f"{service}: ended and was restarted")], notices

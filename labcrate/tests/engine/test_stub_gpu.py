@@ -131,19 +131,15 @@ def proof_passes(machine: Machine) -> None:
 def inside(machine: Machine) -> set[str]:
     """The devices whose edits reached the running container."""
     # Of the first process: what is started by `exec` does not get what CDI adds.
-    command = ("docker", "compose", "exec", "-T", "jupyter", "cat", "/proc/1/environ")
+    command = ("docker", "exec", machine.container(), "cat", "/proc/1/environ")
     pairs = machine.run(*command).stdout.split("\0")
     return {pair.partition("=")[0] for pair in pairs if pair.startswith("STUB_")}
-
-
-def container(machine: Machine) -> str:
-    return machine.run("docker", "compose", "ps", "--quiet", "jupyter").stdout.strip()
 
 
 def labels_of(machine: Machine) -> dict[str, str]:
     template = "{{json .Config.Labels}}"
     found: dict[str, str] = json.loads(
-        machine.run("docker", "inspect", "--format", template, container(machine)).stdout
+        machine.run("docker", "inspect", "--format", template, machine.container()).stdout
     )
     return found
 
@@ -154,11 +150,11 @@ def test_auto_takes_the_gpu_and_every_verb_works_with_it(stub: Machine) -> None:
     assert "nvidia.com/gpu=all through CDI: the engine offers it; its driver is unknown" in out
     assert "the GPU computes" in out
     assert inside(stub) == {"STUB_ALL"}
-    before = container(stub)
+    before = stub.container()
     again = stub.invoke("up").stdout
     assert "already up" in again
     assert "the GPU computes" not in again, "a container that passed is not proven again"
-    assert container(stub) == before
+    assert stub.container() == before
     assert json.loads(stub.invoke("status", "--json").stdout)["gpu"] == ["nvidia.com/gpu=all"]
     assert "JupyterLab has the GPU: nvidia.com/gpu=all" in stub.invoke("status").stdout
     assert "NVIDIA Stub" in stub.invoke("run", "--", "nvidia-smi").stdout
@@ -166,7 +162,7 @@ def test_auto_takes_the_gpu_and_every_verb_works_with_it(stub: Machine) -> None:
     assert "http://" in stub.invoke("url").stdout
     assert "jupyter" in stub.invoke("logs").stdout
     stub.invoke("down")
-    assert not container(stub)
+    assert not stub.container()
     # Where no lab runs, `run` decides as `up` would.
     assert "NVIDIA Stub" in stub.invoke("run", "--", "nvidia-smi").stdout
 
@@ -176,14 +172,14 @@ def test_an_editor_joins_the_container_with_the_gpu(stub: Machine, cli: str) -> 
     """What the editor's own CLI starts would have neither the GPU nor its label."""
     proof_passes(stub)
     stub.invoke("up")
-    before = (container(stub), labels_of(stub), inside(stub))
+    before = (stub.container(), labels_of(stub), inside(stub))
     stub.sh("apt-get install -qq -y --no-install-recommends nodejs > /dev/null 2>&1")
     package = Path(cli).parent
     copied = ("docker", "cp", "--quiet", str(package), f"{stub.name}:/root/cli")
     subprocess.run(copied, check=True)
     done = stub.run("node", "/root/cli/devcontainer.js", "up", "--workspace-folder", CLONE)
     assert json.loads(done.stdout.splitlines()[-1])["containerId"] == before[0]
-    assert (container(stub), labels_of(stub), inside(stub)) == before
+    assert (stub.container(), labels_of(stub), inside(stub)) == before
     assert before[2] == {"STUB_ALL"}
     assert "nvidia.com/gpu=all" in before[1][labels.GPU]
 
@@ -202,11 +198,11 @@ def test_a_failed_proof_with_auto_is_told_and_ends_on_the_cpu(stub: Machine) -> 
     assert "the GPU is there and does not work: ModuleNotFoundError: No module named 'torch'" in out
     assert "The lab goes on on the CPU" in out
     assert (stub.health(), inside(stub)) == ("healthy", set())
-    before = container(stub)
+    before = stub.container()
     again = stub.invoke("up").stdout
     assert "on the CPU: the GPU is there and does not work" in again
     assert "to use a GPU: invoke up --gpu on (tries again)" in again
-    assert container(stub) == before, "the second `up` must leave kernels alone"
+    assert stub.container() == before, "the second `up` must leave kernels alone"
 
 
 def test_a_failed_proof_with_on_ends_in_an_error_and_leaves_the_lab_up(stub: Machine) -> None:
@@ -226,27 +222,27 @@ def test_a_list_reaches_the_container_and_a_wrong_one_is_refused(stub: Machine) 
     stub.set(GPU_DEVICES="0,1")
     stub.invoke("up")
     assert inside(stub) == {"STUB_0", "STUB_1"}
-    before = container(stub)
+    before = stub.container()
     stub.set(GPU_DEVICES="0,7")
     done = stub.invoke("up", check=False)
     assert done.returncode == Code.GPU_NOT_OFFERED
     assert "names 7" in said(done)
     assert "use some of: 0, 1, all" in said(done)
-    assert container(stub) == before
+    assert stub.container() == before
 
 
 def test_compose_typed_by_hand(stub: Machine) -> None:
     """With the overlay in COMPOSE_FILE the GPU's lab stays as it is."""
     proof_passes(stub)
     stub.set(COMPOSE_FILE="compose/compose.yaml:compose/gpu-cdi.yaml")
-    assert "$ docker compose up" in stub.invoke("up").stdout
-    before = container(stub)
+    stub.invoke("up")
+    before = stub.container()
     stub.run("docker", "compose", "up", "-d", "--wait")
-    assert container(stub) == before
+    assert stub.container() == before
     # And the tasks' own files make the very same containers.
     stub.set(COMPOSE_FILE="compose/compose.yaml")
     assert "already up" in stub.invoke("up").stdout
-    assert container(stub) == before
+    assert stub.container() == before
 
 
 COPY = """
@@ -357,7 +353,7 @@ def test_the_runtime_way(stub: Machine) -> None:
         env = stub.run("docker", "compose", "exec", "-T", "jupyter", "env").stdout
         assert "NVIDIA_VISIBLE_DEVICES=0\n" in env
         template = "{{.HostConfig.Runtime}}"
-        used = stub.run("docker", "inspect", "--format", template, container(stub)).stdout
+        used = stub.run("docker", "inspect", "--format", template, stub.container()).stdout
         assert used.strip() == "nvidia"
     finally:
         stub.invoke("down", check=False)
