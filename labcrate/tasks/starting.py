@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 from invoke import Context
 
 from labcrate import environment, output, process
@@ -30,7 +32,7 @@ from labcrate.lab.lifecycle import (
 from labcrate.lab.notices import notices
 from labcrate.lab.own_ports import settle_ports
 from labcrate.lab.snapshot import Snapshot, profiles_of
-from labcrate.lab.work import lab_work
+from labcrate.lab.work import Work, lab_work
 from labcrate.tasks.base import (
     alone,
     asker,
@@ -173,15 +175,22 @@ def announce(decision: Decision, snapshot: Snapshot) -> None:
     show_unused(decision.unused)
 
 
+def lab_at_work(settings: Settings) -> tuple[Lab, Work]:
+    """The lab with the profiles that were started, and what ends with its containers."""
+    everyone = all_containers()
+    profiles = profiles_of(of_project(everyone, settings.project))
+    lab = Lab(settings=settings, profiles=profiles)
+    return lab, lab_work(lab, everyone)
+
+
 @lab_task(force="stop it whatever runs in it")
 def down(c: Context, force: bool = False) -> None:  # noqa: ARG001
     """Stop the lab and its runs; your files, .env and caches stay."""
     with alone("down") as settings:
-        require_engine(find_engine())
-        everyone = all_containers()
-        profiles = profiles_of(of_project(everyone, settings.project))
-        lab = Lab(settings=settings, profiles=profiles)
-        work = lab_work(lab, everyone)
+        with ThreadPoolExecutor() as pool:
+            engine, asked = pool.submit(find_engine), pool.submit(lab_at_work, settings)
+            require_engine(engine.result())
+            lab, work = asked.result()
         doing = f"`down` would stop {lab.project}"
         if may_end(work, doing=doing, again="invoke down --force", force=force):
             stop_services(lab)
