@@ -1,13 +1,16 @@
 """Which clone a lab belongs to: a clone that moved takes its lab along, and a copy is another lab.
 
-`.labcrate/place` holds the folder that the state beside it was made in. It moves with the folder,
-and it is copied with it: what it says, and whether that is still there, tells the two apart.
+`.labcrate/place` holds the folder that the state beside it was made in: its path, its number on the
+disk, and the lab's name. It moves with the folder, and it is copied with it. A moved folder keeps
+its number; on another disk, whether the old folder is still there tells the two apart.
 """
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from labcrate import output, process
@@ -32,6 +35,23 @@ OF_THE_ORIGINAL = (
 """State that is about the original's images and containers. The rest is made anew, or is alike."""
 
 
+@dataclass(frozen=True)
+class Place:
+    """A clone's folder, its device and inode, and the lab's name; "" is what nothing says."""
+
+    folder: str = ""
+    device: str = ""
+    inode: str = ""
+    name: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.folder}\n{self.device}:{self.inode} {self.name}\n"
+
+
+WRITTEN = re.compile(r"(.*?)(?:\n(\d+):(\d+) ([^\n]*))?\n?", re.DOTALL)
+"""A place as its file has it. An older version wrote the folder alone."""
+
+
 def place_file(clone: Clone) -> Path:
     return clone.state / PLACE
 
@@ -39,13 +59,16 @@ def place_file(clone: Clone) -> Path:
 def original_of(clone: Clone) -> Path | None:
     """The clone that this one is a copy of; None where it is itself, or was moved.
 
-    A copy has its original's name, and the original is still there. One that may not be read is
-    somebody else's, and so it is not this one that moved.
+    A copy has its original's name. It has a folder of its own on the original's disk, or the
+    original is still there. One that may not be read is somebody else's, and so it is not this one
+    that moved.
     """
-    found = recorded_place(clone)
-    if not found or found == shown_root(clone):
+    before, now = recorded_place(clone), place_of(clone)
+    if not before.folder or before.folder == now.folder:
         return None
-    original = Path(found)
+    original = Path(before.folder)
+    if before.device == now.device and now.name and before.name == now.name:
+        return original if before.inode != now.inode else None
     try:
         if original.samefile(clone.root):
             return None
@@ -54,16 +77,26 @@ def original_of(clone: Clone) -> Path | None:
         return None
     except (OSError, LabError):
         return original
-    own = read_env(clone.env_file) if clone.env_file.exists() else {}
-    return original if own.get(NAME) and own.get(NAME) == other.get(NAME) else None
+    return original if now.name and now.name == other.get(NAME) else None
 
 
-def recorded_place(clone: Clone) -> str:
-    """The folder that the state was made in; "" while nothing says so."""
+def recorded_place(clone: Clone) -> Place:
+    """The folder that the state was made in."""
     try:
-        return place_file(clone).read_text(encoding="utf-8").removesuffix("\n")
+        written = WRITTEN.fullmatch(place_file(clone).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError):
-        return ""
+        return Place()
+    return Place(*written.groups("")) if written else Place()
+
+
+def place_of(clone: Clone) -> Place:
+    """Where the clone is now. A damaged .env names no lab: whoever needs it reports that."""
+    folder = clone.root.stat()
+    try:
+        name = read_env(clone.env_file).get(NAME, "")
+    except (OSError, LabError):
+        name = ""
+    return Place(shown_root(clone), str(folder.st_dev), str(folder.st_ino), name)
 
 
 def shown_root(clone: Clone) -> str:
@@ -75,8 +108,10 @@ def refuse_copy(clone: Clone) -> None:
     """Two clones of one name would take each other's containers, images and volume for theirs."""
     original = original_of(clone)
     if original:
+        gone = "" if original.exists() else ", which was moved or deleted since"
         raise LabError(
-            f"this clone is a copy of {original}, and has its name: the lab would be the same one",
+            f"this clone is a copy of {original}{gone}, and has its name: the lab would be the "
+            "same one",
             fix="invoke setup (gives this copy a name, ports and a token of its own)",
             code=Code.SETTINGS,
         )
@@ -88,10 +123,11 @@ def settle(clone: Clone) -> None:
     Call it with the clone's lock held.
     """
     refuse_copy(clone)
-    if recorded_place(clone) != shown_root(clone) and not process.is_dry():
+    now = place_of(clone)
+    if recorded_place(clone) != now and not process.is_dry():
         with if_there_is_room():
             clone.state.mkdir(exist_ok=True)
-            write_private(place_file(clone), shown_root(clone) + "\n")
+            write_private(place_file(clone), str(now))
 
 
 def part_from_original(clone: Clone) -> None:

@@ -53,7 +53,7 @@ class Foreigner:
         text = (
             f'FROM {base}\nRUN echo ": labcrate" > /{self.name}\nCOPY data /opt/lab/{self.name}\n'
         )
-        (folder / "Dockerfile").write_text(text + "WORKDIR /lab/other\n")
+        (folder / "Dockerfile").write_text(text + f"WORKDIR /lab/{self.name}\n")
         (folder / "data").write_text(self.name)
         self.docker("build", "--quiet", "--tag", self.name, str(folder))
         self.docker("network", "create", self.name)
@@ -79,7 +79,7 @@ class Foreigner:
 
     def records(self, told: str) -> list[str]:
         """Of all that the build cache holds, its own."""
-        return [b for b in told.split("\n\n") if self.name in b or "/lab/other" in b]
+        return [b for b in told.split("\n\n") if self.name in b]
 
     def remove(self) -> None:
         for kind in ("container", "volume", "network", "image"):

@@ -51,7 +51,9 @@ def copy_of(clone: Clone, folder: str = "copy") -> Clone:
 
 
 def test_the_first_task_writes_down_where_the_clone_is(here: Clone) -> None:
-    assert place_file(here).read_text() == f"{here.root}\n"
+    folder = here.root.stat()
+    numbers = f"{folder.st_dev}:{folder.st_ino}"
+    assert place_file(here).read_text() == f"{here.root}\n{numbers} {PROJECT}\n"
     assert original_of(here) is None
 
 
@@ -62,8 +64,33 @@ def test_a_clone_that_was_moved_is_followed_without_a_word(
     moved = Clone(root=root, here=root)
     refuse_copy(moved)
     settle(moved)
-    assert recorded_place(moved) == str(root)
+    assert recorded_place(moved).folder == str(root)
     assert capsys.readouterr().out == ""
+
+
+def test_a_copy_of_a_moved_clone_is_a_copy(here: Clone) -> None:
+    """Before any task ran where it is now: only the folder's number tells the two apart."""
+    root = here.root.rename(here.root.with_name("elsewhere"))
+    moved = Clone(root=root, here=root)
+    copy = copy_of(moved)
+    with pytest.raises(LabError, match="which was moved or deleted since, and has its name"):
+        settle(copy)
+    settle(moved)
+    assert recorded_place(moved).folder == str(root)
+
+
+def on_another_disk(clone: Clone) -> None:
+    """As `mv` to another file system leaves it, or as an older version wrote it."""
+    place_file(clone).write_text(place_file(clone).read_text().partition("\n")[0] + "\n")
+
+
+def test_a_clone_moved_to_another_disk_is_followed(here: Clone) -> None:
+    on_another_disk(here)
+    copy = copy_of(here)
+    assert original_of(copy) == here.root
+    shutil.rmtree(here.root)
+    settle(copy)
+    assert recorded_place(copy).folder == str(copy.root)
 
 
 def test_another_clone_in_the_old_place_does_not_make_it_a_copy(here: Clone) -> None:
@@ -90,13 +117,14 @@ def test_a_copy_is_refused_and_stays_refused(here: Clone) -> None:
         assert caught.value.code is Code.SETTINGS
         assert str(here.root) in caught.value.problem
         assert caught.value.fix.startswith("invoke setup ")
-    assert recorded_place(copy) == str(here.root)
+    assert recorded_place(copy).folder == str(here.root)
     refuse_copy(here)
 
 
 def test_an_original_that_may_not_be_read_still_makes_it_a_copy(
     here: Clone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    on_another_disk(here)
     copy = copy_of(here)
 
     def denied(_path: Path) -> dict[str, str]:
@@ -110,14 +138,14 @@ def test_a_copy_with_a_name_of_its_own_is_none(here: Clone) -> None:
     copy = copy_of(here)
     copy.env_file.write_text("COMPOSE_PROJECT_NAME=lab-mine-1\n")
     settle(copy)
-    assert recorded_place(copy) == str(copy.root)
+    assert recorded_place(copy).folder == str(copy.root)
 
 
 @pytest.mark.parametrize("damage", [b"", b"\xff\xfe", b"\n"])
 def test_a_damaged_place_is_written_anew(here: Clone, damage: bytes) -> None:
     place_file(here).write_bytes(damage)
     settle(here)
-    assert recorded_place(here) == str(here.root)
+    assert recorded_place(here).folder == str(here.root)
 
 
 def test_a_folder_whose_name_is_not_text_is_no_obstacle(tmp_path: Path) -> None:
@@ -225,7 +253,7 @@ def test_setup_makes_the_copy_a_lab_of_its_own(
         assert own[name]
         assert own[name] != others[name]
     assert copy.env_file.stat().st_mode & 0o777 == 0o600
-    assert recorded_place(copy) == str(copy.root)
+    assert recorded_place(copy).folder == str(copy.root)
     assert task_lab.clone.env_file.read_text() == before
     with alone("up") as settings:
         assert settings.project == own["COMPOSE_PROJECT_NAME"]
