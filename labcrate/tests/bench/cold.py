@@ -5,7 +5,9 @@ Each gets a bare machine with an engine of its own: no layer, no cache, no downl
 
 from __future__ import annotations
 
+import re
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +18,9 @@ from recipe import BOARD, HEAVY
 from rows import Row, seconds
 
 from labcrate.packages.locks import read_pins
+
+STEP_LINE = re.compile(r"^ +([\d.]+) s (\S.*)$", re.MULTILINE)
+"""How `invoke build` shows a step that took time."""
 
 LOCKS = ("torch.lock", "packages.in", "packages.lock", "settled.lock")
 
@@ -56,12 +61,16 @@ def by_hand(machine: Machine) -> float:
     return seconds(lambda: machine.run("bash", "-ec", both, timeout=1800))
 
 
-def first_build(folder: Path) -> Row:
+def first_build(folder: Path) -> tuple[Row, list[tuple[str, float]]]:
+    """The row, and what the lab's build did: its longer steps with their seconds."""
     with bare_machine(folder / "theirs") as machine:
         theirs = by_hand(machine)
     with bare_machine(folder / "ours") as machine:
-        ours = seconds(lambda: machine.invoke("build", timeout=1800))
-    return Row(
+        started = time.monotonic()
+        told = machine.invoke("build", timeout=1800).stdout
+        ours = time.monotonic() - started
+    steps = [(what, float(taken)) for taken, what in STEP_LINE.findall(told)]
+    row = Row(
         name="first build",
         what="both images, nothing downloaded before",
         against="two Dockerfiles with pip and the same versions",
@@ -69,3 +78,4 @@ def first_build(folder: Path) -> Row:
         ours=[ours],
         theirs=[theirs],
     )
+    return row, steps

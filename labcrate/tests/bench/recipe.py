@@ -90,7 +90,10 @@ def image(lab: Lab) -> str:
 
 
 def build_line(lab: Lab, base: str, folder: Path, more: Sequence[str]) -> None:
-    """An image with all that packages.in asks for, and some packages more."""
+    """An image with all that packages.in asks for, and some packages more.
+
+    The one before loses its name, and goes with `remove_images`.
+    """
     (folder / "Dockerfile").write_text(PIP_LINE)
     packages = " ".join([*asked_lines(lab.root / "docker"), *more])
     name = f"{lab.project}/bench-line"
@@ -104,3 +107,11 @@ def arguments(lab: Lab, **values: str) -> list[str]:
     secrets = [f"--secret=id={one},src={state / one}" for one in ("pip.conf", "ca.pem")]
     given = [part for pair in values.items() for part in ("--build-arg", "=".join(pair))]
     return [*secrets, *given, "--label", f"dev.labcrate.project={lab.project}"]
+
+
+def remove_images(lab: Lab) -> None:
+    """What was built for this here with the lab's label; `clean` knows only what it built."""
+    label = f"label=dev.labcrate.project={lab.project}"
+    found = lab.docker("image", "ls", "--all", "--quiet", "--filter", label).stdout.split()
+    if found:
+        lab.docker("image", "rm", "--force", *sorted({*found}))

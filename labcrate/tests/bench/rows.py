@@ -23,26 +23,8 @@ LONG = "jax spacy mlflow datasets ray[default] opencv-python-headless diffusers 
 """A list as it is after some months: 190 packages, 1.5 GB."""
 
 TWENTY = (
-    "einops",
-    "humanize",
-    "tabulate",
-    "toml",
-    "loguru",
-    "tenacity",
-    "funcy",
-    "dill",
-    "xmltodict",
-    "semver",
-    "texttable",
-    "emoji",
-    "colorlog",
-    "sqlparse",
-    "pyfiglet",
-    "inflection",
-    "filetype",
-    "boltons",
-    "bottle",
-    "dacite",
+    "einops humanize tabulate toml loguru tenacity funcy dill xmltodict semver texttable emoji "
+    "colorlog sqlparse pyfiglet inflection filetype boltons bottle dacite"
 )
 
 IMPORT = """
@@ -58,7 +40,8 @@ for _ in range(2):
 class Row:
     """One measurement. goal: what ours/theirs may be, or ours where theirs is only a limit.
 
-    ours, theirs: seconds, or bytes where `unit` says so, one for each turn.
+    ours, theirs: seconds, or bytes where `unit` says so, one for each turn. bare: seconds of
+    Invoke with no task to read, which every task takes on top of what it does.
     """
 
     name: str
@@ -69,6 +52,7 @@ class Row:
     theirs: list[float]
     unit: str = "s"
     absolute: bool = False
+    bare: float = 0.0
 
     @property
     def ratio(self) -> float:
@@ -81,6 +65,14 @@ class Row:
     def reached(self) -> float:
         """What is compared with the goal."""
         return statistics.median(self.ours) if self.absolute else self.ratio
+
+    @property
+    def limit(self) -> float:
+        """What no task that does the same by the same commands can get below; 0: not known."""
+        theirs = statistics.median(self.theirs)
+        if self.absolute:
+            return theirs
+        return (theirs + self.bare) / theirs if self.bare else 0.0
 
 
 def seconds(act: Timed) -> float:
@@ -160,6 +152,7 @@ def starting(lab: Lab, turns: int) -> Iterator[Row]:
     ups: tuple[list[float], list[float]] = ([], [])
     downs: tuple[list[float], list[float]] = ([], [])
     compose = ("docker", "compose")
+    bare = statistics.median(seconds(bare_invoke(lab)) for _ in range(turns))
     lab.invoke("down")
     for _ in range(turns):
         ups[1].append(seconds(lambda: must(lab, *compose, "up", "--detach", "--wait")))
@@ -175,8 +168,17 @@ def starting(lab: Lab, turns: int) -> Iterator[Row]:
             goal=1.15,
             ours=ours,
             theirs=theirs,
+            bare=bare,
         )
     lab.invoke("up")
+
+
+def bare_invoke(lab: Lab) -> Timed:
+    """Invoke with no task to read."""
+    folder = lab.root / ".labcrate" / "bare"
+    folder.mkdir(exist_ok=True)
+    (folder / "tasks.py").write_text("")
+    return lambda: Lab(root=folder).command((sys.executable, "-m", "invoke", "--list"))
 
 
 SHORT_TASKS = (("up", 0.8), ("--list", 0.25), ("status", 0.4), ("url", 0.3))
@@ -184,14 +186,10 @@ SHORT_TASKS = (("up", 0.8), ("--list", 0.25), ("status", 0.4), ("url", 0.3))
 
 def short_tasks(lab: Lab, turns: int) -> Iterator[Row]:
     """Tasks that change nothing, with what they cannot be quicker than: Invoke with no task."""
-    bare = lab.root / ".labcrate" / "bare"
-    bare.mkdir(exist_ok=True)
-    (bare / "tasks.py").write_text("")
-    invoke = (sys.executable, "-m", "invoke", "--list")
-    empty = Lab(root=bare)
+    bare = bare_invoke(lab)
     for verb, goal in SHORT_TASKS:
         pairs = [
-            (seconds(lambda: empty.command(invoke)), seconds(lambda: lab.invoke(verb)))  # noqa: B023
+            (seconds(bare), seconds(lambda: lab.invoke(verb)))  # noqa: B023
             for _ in range(turns)
         ]
         yield Row(
@@ -226,7 +224,7 @@ def disk(lab: Lab) -> Row:
     """What twenty changes leave on the disk: the cache that the lab may keep is bounded."""
     whole = int(lab.docker("image", "inspect", "--format", "{{.Size}}", image(lab)).stdout)
     before = cache_bytes(lab)
-    for name in TWENTY:
+    for name in TWENTY.split():
         lab.invoke("add-package", name)
     after = cache_bytes(lab)
     return Row(
