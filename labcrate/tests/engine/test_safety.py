@@ -40,7 +40,7 @@ class Project:
     def __init__(self, lab: Lab, folder: Path, image: str) -> None:
         self.lab, self.name = lab, f"other-{uuid.uuid4().hex[:8]}"
         self.file = folder / "compose.yaml"
-        section = {"image": image, "command": ["sleep", "600"], "entrypoint": []}
+        section = {"image": image, "command": ["sleep", "infinity"], "entrypoint": []}
         self.file.write_text(json.dumps({"services": {"app": section}}))
         self.compose("up", "--detach", "--pull", "never")
 
