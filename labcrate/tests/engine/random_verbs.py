@@ -8,6 +8,7 @@ looks for it, and not for whoever waits for CI.
 
 from __future__ import annotations
 
+import difflib
 import os
 import random
 import shutil
@@ -97,14 +98,21 @@ def test_random_verbs_touch_nobody_else(neighbours: Neighbours, happened: Happen
         play(neighbours, number)
         print(neighbours.history[-1], flush=True)
         if number % 25 == 24:
-            assert neighbours.foreigner.seen() == before, why(neighbours)
+            unchanged(neighbours, before)
     for name, lab in neighbours.labs.items():
         lab.invoke("setup", "--yes")
         lab.invoke("clean", "--all", "--yes", "--force")
         assert lab.left_over() == {}, why(neighbours)
         assert (lab.root / KEEP).exists(), f"{name}: {why(neighbours)}"
-    assert neighbours.foreigner.seen() == before, why(neighbours)
+    unchanged(neighbours, before)
     happened(f"the others are as they were after each of {SEQUENCES} sequences", SEQUENCES)
+
+
+def unchanged(neighbours: Neighbours, before: dict[str, str]) -> None:
+    """The foreign project's things are as they were; if not, the lines that differ are shown."""
+    for kind, now in neighbours.foreigner.seen().items():
+        lines = difflib.unified_diff(before[kind].splitlines(), now.splitlines(), lineterm="", n=8)
+        assert now == before[kind], "\n".join((why(neighbours), kind, *lines))
 
 
 def play(neighbours: Neighbours, number: int) -> None:
