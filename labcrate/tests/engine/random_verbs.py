@@ -78,8 +78,9 @@ def neighbours(tmp_path: Path) -> Iterator[Neighbours]:
     places = {name: tmp_path / name for name in ("project", "foreign")}
     for place in places.values():
         place.mkdir()
-    project = Project(one, places["project"], one.env["BASE_IMAGE"])
     foreigner = Foreigner(one, places["foreign"])
+    # Not the labs' base image: the last clone's `clean --all` could not remove that.
+    project = Project(one, places["project"], foreigner.name)
     try:
         yield Neighbours(tmp_path, labs, project, foreigner, random.Random(SEED))
     finally:
