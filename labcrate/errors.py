@@ -49,6 +49,7 @@ class Code(IntEnum):
     FINDINGS = 70, "the doctor found an error"
     TUNNEL = 80, "the tunnel to another machine could not be made, or was cut"
     ENGINE_ELSEWHERE = 81, "the engine is on another machine and does not see this clone"
+    CLUSTER = 90, "the cluster's file or one of its hosts is not as it must be"
     HUNG_UP = 129, "the terminal went away (SIGHUP)"
     INTERRUPTED = 130, "Ctrl-C"
     TERMINATED = 143, "SIGTERM"

@@ -16,13 +16,14 @@ from typing import Any, Literal, get_args
 from labcrate.errors import Code, LabError
 
 FILE = Path(__file__).with_name("known.toml")
-Where = Literal["build", "start", "lab", "host", "ssh"]
+Where = Literal["build", "start", "lab", "host", "ssh", "cluster"]
 HEADINGS: dict[Where, str] = {
     "build": "While the images are built",
     "start": "While the lab starts",
     "lab": "Inside the lab",
     "host": "On this machine",
     "ssh": "On the way to another machine",
+    "cluster": "On the hosts of a cluster",
 }
 HEAD = """# Troubleshooting
 

@@ -43,6 +43,10 @@ VERBS = {
         "running.wait",
         "Wait for runs to end, and end with the first exit code that is not 0.",
     ),
+    "cluster": (
+        "cluster.cluster",
+        "The same lab on several machines: invoke cluster check|push|up|status|run|down",
+    ),
 }
 """Verb -> module and function in this room, and the first line of the function's docstring."""
 

@@ -116,7 +116,7 @@ class LabTask(Task[Any]):
         flags = {flag_of(name): arg for arg in arguments for name in arg.names}
         after = typed[typed.index(self.verb) + 1 :] if self.verb in typed else ()
         if self.takes.rest:
-            return Words(one, *command_words(after, flags))
+            return Words(one, *command_words(after, flags, self.verb))
         return Words(one, *several_words(after, flags, one, known))
 
 
@@ -161,11 +161,12 @@ def several_words(
     return words, pieces
 
 
-def command_words(typed: Sequence[str], flags: Mapping[str, Argument]) -> tuple[list[str], int]:
-    """The command that follows `run` and its flags, and how many pieces Invoke makes of it.
+def command_words(
+    typed: Sequence[str], flags: Mapping[str, Argument], verb: str = "run"
+) -> tuple[list[str], int]:
+    """The command that follows a verb and its flags, and how many pieces Invoke makes of it.
 
-    After `--` Invoke looks at nothing. Before that, it would take a flag of `run` for itself,
-    wherever it stands.
+    After `--` Invoke looks at nothing. Before, it takes a flag of the verb wherever that stands.
     """
     at, value = 0, False
     while at < len(typed) and (value or flag_in(typed[at]) in flags):
@@ -179,18 +180,17 @@ def command_words(typed: Sequence[str], flags: Mapping[str, Argument]) -> tuple[
         if command[0] in HELP:
             return [], 0
         raise LabError(
-            f"{command[0]} is no flag of `invoke run`, and no command",
-            fix=f"put Invoke's own flags first: invoke {command[0]} run ...",
+            f"{command[0]} is no flag of `invoke {verb}`, and no command",
+            fix=f"put Invoke's own flags first: invoke {command[0]} {verb} ...",
             code=Code.SETTINGS,
         )
     seen = command[: command.index("--")] if "--" in command else command
     pieces = [piece for word in seen for piece in pieces_of(word)]
     taken = next((piece for piece in pieces if piece in flags), "")
     if taken:
-        before = " ".join(("invoke run", *typed[:at]))
         raise LabError(
-            f"{taken} is a flag of `invoke run`, too",
-            fix=f"put -- before the command: {before} -- {' '.join(command)}",
+            f"{taken} is a flag of `invoke {verb}`, too",
+            fix=" ".join(("put -- before the command: invoke", verb, *typed[:at], "--", *command)),
             code=Code.SETTINGS,
         )
     return command, len(pieces)

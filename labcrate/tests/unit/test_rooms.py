@@ -11,7 +11,7 @@ import pytest
 from clone import ROOT
 
 PACKAGE = ROOT / "labcrate"
-APART = ("tests/", "image/", "smoke/suite/")
+APART = ("tests/", "image/", "smoke/suite/", "cluster/inside/")
 """Not part of the machinery: its tests, and what runs in the image."""
 
 LEVELS = (
@@ -22,7 +22,7 @@ LEVELS = (
     {"engine"},
     {"lab"},
     {"gpu"},
-    {"packages", "doctor", "clean"},
+    {"packages", "doctor", "clean", "cluster"},
     {"smoke"},
     {"tasks"},
     {"sessions"},
@@ -193,7 +193,8 @@ def test_no_two_public_functions_share_a_name() -> None:
 
 def test_what_runs_in_the_image_knows_nothing_of_the_machinery() -> None:
     """It lies in the image without the rest, with the standard library and pytest at most."""
-    inside = [*(PACKAGE / "image").glob("*.py"), *(PACKAGE / "smoke" / "suite").glob("*.py")]
+    folders = ("image", "smoke/suite", "cluster/inside")
+    inside = [path for folder in folders for path in (PACKAGE / folder).glob("*.py")]
     assert len(inside) > 4
     trees = {path.name: ast.parse(path.read_text(encoding="utf-8")) for path in inside}
     assert [name for name, tree in trees.items() if rooms_in(imports(tree))] == []

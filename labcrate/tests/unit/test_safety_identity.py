@@ -209,6 +209,7 @@ TYPED: dict[str, dict[str, Any]] = {
     "add-package": {"packages": "einops"},
     "remove-package": {"packages": "einops"},
     "run": {"command": ("true",)},
+    "cluster": {"what": ("up",)},
     "wait": {"name": ("train",)},
 }
 
