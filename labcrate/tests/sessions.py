@@ -216,6 +216,14 @@ def rootless(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def cluster(session: nox.Session) -> None:
+    """A cluster of two hosts in machines of the tests' own, and the examples for Ray."""
+    tools(session)
+    files = [str(HERE / "engine" / f"{name}.py") for name in ("two_hosts", "ray_examples")]
+    session.run(*PYTEST, *files, *session.posargs)
+
+
+@nox.session(default=False)
 def series(session: nox.Session) -> None:
     """Notebooks 02 and 03 in full, and the page; writes their two pages. About forty minutes."""
     tools(session)
