@@ -11,8 +11,8 @@ import pytest
 from clone import ROOT
 
 PACKAGE = ROOT / "labcrate"
-APART = ("tests/", "image/", "smoke/suite/", "cluster/inside/")
-"""Not part of the machinery: its tests, and what runs in the image."""
+APART = ("tests/", "docs/", "image/", "smoke/suite/", "cluster/inside/")
+"""Not part of the machinery: its tests, its docs, and what runs in the image."""
 
 LEVELS = (
     {"errors", "labels", "environment", "output", "known"},
