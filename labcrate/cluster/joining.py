@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from labcrate import known, output, process
 from labcrate.cluster.inventory import Node
@@ -37,14 +37,30 @@ def plan_nodes(cluster: Cluster, members: Sequence[Member]) -> tuple[Plan, ...]:
     )
 
 
-def start_nodes(cluster: Cluster, plans: Sequence[Plan], *, keep: bool) -> None:
-    """Start a node on each host. keep: replace none that runs, because jobs run on them."""
+def start_nodes(cluster: Cluster, plans: Sequence[Plan], *, keep: bool) -> set[str]:
+    """Start a node on each host. keep: replace none that runs, because jobs run on them.
+
+    Returns Ray's numbers of the nodes that were replaced: it takes a while to miss those.
+    """
     write_files(cluster, tuple(plans))
     kept = ("--no-recreate",) if keep else ()
+    before, replaced = alive_nodes(cluster), set()
     for plan in plans:
+        ran = started_at(cluster, plan.node)
         done = cluster.change(plan.node, "up", "--detach", *kept)
         if not done.ok:
             raise not_started(plan.node, done.text)
+        known_before = before.get(plan.node.address)
+        if known_before and started_at(cluster, plan.node) != ran:
+            replaced.add(known_before.ident)
+    return replaced
+
+
+def started_at(cluster: Cluster, node: Node) -> str:
+    """Which container a host's node is, and since when it runs; "" where there is none."""
+    shown = "{{.Id}} {{.State.StartedAt}}"
+    command = node.docker("container", "inspect", "--format", shown, cluster.container)
+    return process.ask(command, timeout_s=15).stdout.strip()
 
 
 def not_started(node: Node, said: str) -> LabError:
@@ -56,11 +72,15 @@ def not_started(node: Node, said: str) -> LabError:
     return LabError(problem, fix=fix, code=Code.CLUSTER)
 
 
-def wait_for_nodes(cluster: Cluster) -> dict[str, Alive]:
-    """The nodes by address, once all have joined. LabError: some did not, and what they say."""
+def wait_for_nodes(cluster: Cluster, replaced: Collection[str] = ()) -> dict[str, Alive]:
+    """The nodes by address, once all have joined. LabError: some did not, and what they say.
+
+    replaced: Ray's numbers of nodes that do not count: each was started anew since.
+    """
     deadline = time.monotonic() + JOIN_S
     while True:
-        alive = alive_nodes(cluster)
+        found = alive_nodes(cluster).items()
+        alive = {address: one for address, one in found if one.ident not in replaced}
         missing = [node for node in cluster.nodes if node.address not in alive]
         if not missing:
             return alive

@@ -20,9 +20,10 @@ STOPPED_CODE = 143
 
 @dataclass(frozen=True, kw_only=True)
 class Alive:
-    """A node that joined."""
+    """A node that joined. ident: Ray's own; a node that is started anew gets another."""
 
     address: str
+    ident: str
     cpus: int
     gpus: int
 
@@ -63,7 +64,8 @@ def parse_nodes(answer: Mapping[str, Any]) -> dict[str, Alive]:
         if row.get("state") == "ALIVE":
             has = row.get("resources_total") or {}
             cpus, gpus = int(has.get("CPU", 0)), int(has.get("GPU", 0))
-            found[row["node_ip"]] = Alive(address=row["node_ip"], cpus=cpus, gpus=gpus)
+            address, ident = row["node_ip"], str(row.get("node_id"))
+            found[address] = Alive(address=address, ident=ident, cpus=cpus, gpus=gpus)
     return found
 
 

@@ -118,10 +118,10 @@ def start_cluster(_: Settings) -> None:
         if jobs:
             output.say(f"Jobs run ({', '.join(jobs)}): no node that runs is replaced.")
         started = time.monotonic()
-        start_nodes(found, plans, keep=bool(jobs))
+        replaced = start_nodes(found, plans, keep=bool(jobs))
         if process.is_dry():
             return
-        alive = wait_for_nodes(found)
+        alive = wait_for_nodes(found, replaced)
     output.seconds(f"{len(alive)} nodes", time.monotonic() - started)
     show_nodes(found, members, alive)
     for node in without_cards(plans, alive):

@@ -31,14 +31,15 @@ def seen(address: str, **changes: Any) -> Callable[[], dict[str, Any]]:
 class ClusterLab:
     """Two hosts that are ready, both with a node that has joined.
 
-    alive: the addresses that Ray has; jobs: its jobs; images, idents, states, infos: what the
-    engine of a context says.
+    alive: the addresses that Ray has; numbers: its own, by address; jobs: its jobs; images, idents,
+    states, infos: what the engine of a context says.
     """
 
     def __init__(self, lab: TaskLab) -> None:
         self.lab, self.double = lab, lab.double
         (lab.clone.root / "cluster.toml").write_text(EXAMPLE)
         self.alive = [HEAD, OTHER]
+        self.numbers = {HEAD: "1", OTHER: "2"}
         self.jobs: list[dict[str, Any]] = []
         self.images = {"": IMAGE, "default": IMAGE, "two": IMAGE}
         self.states = {"default": "running\n", "two": "running\n"}
@@ -81,9 +82,8 @@ class ClusterLab:
         one = self.double.expected[0]
 
     def nodes(self) -> dict[str, Any]:
-        rows = [
-            {"node_ip": ip, "state": "ALIVE", "resources_total": {"CPU": 4.0}} for ip in self.alive
-        ]
+        has = {"state": "ALIVE", "resources_total": {"CPU": 4.0}}
+        rows = [{"node_ip": ip, "node_id": self.numbers.get(ip), **has} for ip in self.alive]
         dead = {"node_ip": "192.168.1.12", "state": "DEAD"}
         return {"result": True, "data": {"result": {"result": [*rows, dead]}}}
 
@@ -149,6 +149,20 @@ def test_a_host_that_does_not_join_is_named_with_what_it_says(lab: ClusterLab) -
     assert code == Code.CLUSTER
     assert "did not join within 0 s: two\n--- two:\nray says this" in message
     assert "firewall" in message
+
+
+def test_a_node_that_was_replaced_must_join_again(lab: ClusterLab) -> None:
+    """Ray takes some seconds to miss the one before."""
+
+    def start(_argv: Any, _env: Any) -> None:
+        lab.states["two"] = "running, another one\n"
+
+    lab.double.expect("docker", "--context", "two", "up", does=start)
+    lab.double.expect("docker", "--context", "two", "logs", stdout="joining\n")
+    code, message = failed(cluster, what=("up",))
+    assert (code, "did not join within" in message) == (Code.CLUSTER, True)
+    lab.numbers[OTHER] = "3"
+    run("up")
 
 
 def test_a_node_with_another_token(lab: ClusterLab) -> None:
