@@ -167,7 +167,7 @@ def lint(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
-    """What one waits for, against the same by hand; writes docs/benchmark.md. About an hour.
+    """What one waits for, against the same by hand; writes docs/benchmark.md. About 40 minutes.
 
     `-- quick`: the rows that take seconds, which fail where they fall behind the record.
     """
