@@ -59,12 +59,13 @@ def machinery(session: nox.Session) -> None:
     answered = ["--yes"] if os.environ.get("CI") else []
     session.run(*PYTHON, "invoke", "setup", *answered)
     absent = [mark for mark in PROGRAMS if not has_programs(session, mark)]
-    others = " and not ".join(("not beside", *absent))
+    others = " and not ".join(("not beside", "alone", *absent))
     REPORTS.mkdir(exist_ok=True)
     if session.posargs:
         session.run(*PYTEST, *session.posargs)
         return
     session.run(*PYTEST, "--quiet", "--numprocesses=auto", *QUICK)
+    code_alone = run_half("alone", "alone")
     log = REPORTS / "beside.log"
     session.log(f"half of the engine tests run beside the others, into {log}")
     with log.open("w") as out, ThreadPoolExecutor() as pool:
@@ -72,7 +73,7 @@ def machinery(session: nox.Session) -> None:
         code = run_half("tests", others)
         code_beside, mutated = child.result()
     print(log.read_text(encoding="utf-8"), flush=True)
-    run_again(session, {code, code_beside})
+    run_again(session, {code_alone, code, code_beside})
     if mutated:
         session.error(f"a protection's test passes without the protection: see {log}")
 
@@ -86,7 +87,7 @@ def half_beside(out: IO[str]) -> tuple[int, int]:
 
 
 def run_half(name: str, marks: str, out: IO[str] | None = None) -> int:
-    """One half of the engine tests; its reports and its list of failures are called `name`."""
+    """A part of the engine tests; its reports and its list of failures are called `name`."""
     cache = ("--cache-clear", "-o", f"cache_dir={failures_of(name)}")
     reported = (f"--junitxml={REPORTS / name}.xml", *cache)
     return run_python((*TESTS, "-m", marks, *reported, *LONGEST, ENGINE), out)
@@ -110,7 +111,7 @@ def run_again(session: nox.Session, codes: set[int]) -> None:
     That is a defect of the test, to be fixed: its name comes last in the output, and the first
     failure stays in the log and in the reports.
     """
-    failed = [name for half in ("tests", "beside") for name in last_failed(half)]
+    failed = [name for half in ("alone", "tests", "beside") for name in last_failed(half)]
     if codes == {0}:
         return
     if codes - {0, 1} or not 0 < len(failed) <= FEW:

@@ -62,6 +62,11 @@ class Row:
         )
 
     @property
+    def best(self) -> float:
+        """The ratio of the quickest turns: what else the machine does only ever adds to them."""
+        return min(self.ours) / min(self.theirs)
+
+    @property
     def reached(self) -> float:
         """What is compared with the goal."""
         return statistics.median(self.ours) if self.absolute else self.ratio

@@ -23,8 +23,8 @@ from labcrate.errors import Code
 WAITS = "waits for health"
 
 STAND_IN = """#!/bin/sh
-if [ "$1 $2" = "compose version" ]; then {answer}; fi
-exec {docker} "$@"
+[ "$1" = info ] || exec {docker} "$@"
+{docker} "$@" | sed -E '{edit}'
 """
 
 
@@ -101,19 +101,22 @@ def test_an_engine_that_does_not_answer(
 
 @pytest.mark.fault("Compose missing, and too old")
 @pytest.mark.parametrize(
-    ("answer", "message"),
+    ("edit", "message"),
     [
-        ("echo \"docker: 'compose' is not a docker command.\" >&2; exit 1", "first on PATH"),
-        ("echo 2.20.3; exit 0", "Compose is version 2.20"),
+        ('s/"Name":"compose"/"Name":"other"/', "first on PATH"),
+        (
+            's/"Version":"[^"]*",("ShortDescription":"Docker Compose")/"Version":"2.20.3",\\1/',
+            "2.20",
+        ),
     ],
 )
 def test_compose_missing_or_too_old(
-    lab: Lab, tmp_path: Path, answer: str, message: str, happened: Happened
+    lab: Lab, tmp_path: Path, edit: str, message: str, happened: Happened
 ) -> None:
-    """The real client, but for its answer about Compose."""
+    """The real client, but for what it says about its plugin Compose."""
     real = lab.command(("sh", "-c", "command -v docker")).stdout.strip()
     fake = tmp_path / "docker"
-    fake.write_text(STAND_IN.format(answer=answer, docker=real))
+    fake.write_text(STAND_IN.format(edit=edit, docker=real))
     fake.chmod(0o755)
     done = lab.invoke("up", check=False, PATH=f"{tmp_path}:{os.environ['PATH']}")
     assert (done.returncode, message in said(done)) == (Code.COMPOSE, True), said(done)

@@ -6,9 +6,11 @@ import pytest
 from clone import Lab
 from measure import late, quick_rows, shown
 
+pytestmark = pytest.mark.alone
+
 
 def test_no_ratio_is_far_behind_the_record(up_lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
-    """In turn with the same by hand, in the same minute: the ratio hardly knows what else runs."""
+    """In turn with the same by hand, while nothing else runs."""
     found = list(quick_rows(up_lab))
     with capsys.disabled():
         print("", *map(shown, found), sep="\n")
