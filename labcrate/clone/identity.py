@@ -80,6 +80,17 @@ def original_of(clone: Clone) -> Path | None:
     return original if now.name and now.name == other.get(NAME) else None
 
 
+def is_gone(folder: Path) -> bool:
+    """Whether nothing is there any more. What may not be looked at may be there."""
+    try:
+        folder.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def recorded_place(clone: Clone) -> Place:
     """The folder that the state was made in."""
     try:
@@ -108,7 +119,7 @@ def refuse_copy(clone: Clone) -> None:
     """Two clones of one name would take each other's containers, images and volume for theirs."""
     original = original_of(clone)
     if original:
-        gone = "" if original.exists() else ", which was moved or deleted since"
+        gone = ", which was moved or deleted since" if is_gone(original) else ""
         raise LabError(
             f"this clone is a copy of {original}{gone}, and has its name: the lab would be the "
             "same one",

@@ -134,6 +134,22 @@ def test_an_original_that_may_not_be_read_still_makes_it_a_copy(
     assert original_of(copy) == here.root
 
 
+def test_a_copy_of_what_may_not_be_looked_at_is_refused(
+    here: Clone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The original lies in another user's folder."""
+    copy, stat = copy_of(here), Path.stat
+
+    def denied(path: Path, **options: Any) -> os.stat_result:
+        if path == here.root:
+            raise PermissionError(13, "Permission denied")
+        return stat(path, **options)
+
+    monkeypatch.setattr(Path, "stat", denied)
+    with pytest.raises(LabError, match=f"is a copy of {here.root}, and has its name"):
+        refuse_copy(copy)
+
+
 def test_a_copy_with_a_name_of_its_own_is_none(here: Clone) -> None:
     copy = copy_of(here)
     copy.env_file.write_text("COMPOSE_PROJECT_NAME=lab-mine-1\n")
