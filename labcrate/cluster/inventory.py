@@ -92,20 +92,22 @@ def parse_inventory(text: str) -> tuple[Node, ...]:
     return tuple(Node(name=name, **values) for name, values in content["hosts"].items())
 
 
-def _problem(text: str, fix: str) -> Problem:
+def cluster_problem(text: str, fix: str) -> Problem:
     return Problem(text=text, fix=fix, code=Code.CLUSTER)
 
 
 def _problems(content: Mapping[str, Any]) -> Iterator[Problem]:
     for name in content.keys() - {"hosts"}:
-        yield _problem(f"{FILE} has an unknown part {name!r}", "name each host [hosts.NAME]")
+        yield cluster_problem(f"{FILE} has an unknown part {name!r}", "name each host [hosts.NAME]")
     hosts = content.get("hosts")
     if not hosts or not isinstance(hosts, dict):
-        yield _problem(f"{FILE} names no host", f"add [hosts.NAME] for each; {SEE}")
+        yield cluster_problem(f"{FILE} names no host", f"add [hosts.NAME] for each; {SEE}")
         return
     for name, values in hosts.items():
         if not isinstance(values, dict):
-            yield _problem(f"hosts.{name} is no part of its own", f"write [hosts.{name}]; {SEE}")
+            yield cluster_problem(
+                f"hosts.{name} is no part of its own", f"write [hosts.{name}]; {SEE}"
+            )
             continue
         yield from _of_host(name, values)
     yield from _doubles({name: v for name, v in hosts.items() if isinstance(v, dict)})
@@ -114,18 +116,18 @@ def _problems(content: Mapping[str, Any]) -> Iterator[Problem]:
 def _of_host(name: str, values: Mapping[str, Any]) -> Iterator[Problem]:
     if not NAME.fullmatch(name):
         fix = "use small letters, digits and hyphens, at most 31"
-        yield _problem(f"{name!r} cannot be the name of a host", fix)
+        yield cluster_problem(f"{name!r} cannot be the name of a host", fix)
     for key in values:
         if key not in KEYS:
             near = difflib.get_close_matches(key, KEYS, n=1)
             fix = f"did you mean {near[0]}?" if near else f"known are: {', '.join(KEYS)}"
-            yield _problem(f"host {name} has an unknown key {key!r}", fix)
+            yield cluster_problem(f"host {name} has an unknown key {key!r}", fix)
     for key in REQUIRED:
         if values.get(key, "") == "":
-            yield _problem(f"host {name} has no {key}", f'add {key} = "..."; {SEE}')
+            yield cluster_problem(f"host {name} has no {key}", f'add {key} = "..."; {SEE}')
     for key, value in values.items():
         if key in KEYS and value != "" and (fix := _wrong(key, value)):
-            yield _problem(f"host {name} has {key} = {value!r}", fix)
+            yield cluster_problem(f"host {name} has {key} = {value!r}", fix)
 
 
 def _wrong(key: str, value: object) -> str:
@@ -174,5 +176,5 @@ def _doubles(hosts: Mapping[str, Mapping[str, Any]]) -> Iterator[Problem]:
             value = str(values.get(key) or "")
             if value and value in first:
                 text = f"the hosts {first[value]} and {name} have the same {key}: {value}"
-                yield _problem(text, f"give each host its own {key}, or remove one of them")
+                yield cluster_problem(text, f"give each host its own {key}, or remove one of them")
             first.setdefault(value, name)

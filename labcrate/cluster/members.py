@@ -9,7 +9,7 @@ from typing import Any
 
 from labcrate import process
 from labcrate.clone.rules import Problem
-from labcrate.cluster.inventory import Node
+from labcrate.cluster.inventory import Node, cluster_problem
 from labcrate.cluster.whole import Cluster
 from labcrate.engine.engine import Engine, find_engine, require_engine
 from labcrate.errors import Code, LabError
@@ -118,15 +118,11 @@ def host_problems(members: Sequence[Member], engine: Engine, image: str) -> Iter
         if member.refusal:
             context = f"docker --context {member.node.context} info"
             fix = f"`{context}` must work; or take {name} out of cluster.toml"
-            yield _problem(f"host {name}: {member.refusal.problem}", fix)
+            yield cluster_problem(f"host {name}: {member.refusal.problem}", fix)
             continue
         for text, fix in (*_of_engine(member, engine), *_of_image(member, image)):
-            yield _problem(f"host {name} {text}", fix)
+            yield cluster_problem(f"host {name} {text}", fix)
     yield from _one_engine_twice(members)
-
-
-def _problem(text: str, fix: str) -> Problem:
-    return Problem(text=text, fix=fix, code=Code.CLUSTER)
 
 
 def _of_engine(member: Member, engine: Engine) -> Iterator[tuple[str, str]]:
@@ -150,7 +146,7 @@ def _one_engine_twice(members: Sequence[Member]) -> Iterator[Problem]:
     for member in members:
         if member.ident in first:
             text = f"the hosts {first[member.ident]} and {member.node.name} are one engine"
-            yield _problem(text, "remove one of them from cluster.toml")
+            yield cluster_problem(text, "remove one of them from cluster.toml")
         elif member.ident:
             first[member.ident] = member.node.name
 

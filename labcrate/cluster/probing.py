@@ -12,10 +12,9 @@ from pathlib import Path
 
 from labcrate import labels, process
 from labcrate.clone.rules import Problem
-from labcrate.cluster.inventory import Node
+from labcrate.cluster.inventory import Node, cluster_problem
 from labcrate.cluster.joining import not_started
-from labcrate.cluster.node import Plan
-from labcrate.errors import Code
+from labcrate.cluster.node import Plan, mount
 
 SCRIPT = Path(__file__).with_name("inside") / "probe.py"
 
@@ -100,7 +99,8 @@ def see_host(
 def probe_command(plan: Plan) -> tuple[str, ...]:
     """A container with what a node gets, but for the GPU."""
     settings, node = plan.settings, plan.node
-    mounted = f"type=bind,source={node.folder}/runs,target=/lab/runs"
+    runs = mount(node.folder, "runs")
+    mounted = f"type=bind,source={runs['source']},target={runs['target']}"
     closed = ("--cap-drop", "ALL", "--security-opt", "no-new-privileges:true")
     return node.docker(
         *("run", "--rm", "--interactive", "--network", "host", *closed),
@@ -115,7 +115,7 @@ def seen_problems(seen: Sequence[Seen]) -> Iterator[Problem]:
     """What a host lacks, from inside."""
     for one in seen:
         for text, fix in (*_of_network(one), *_of_clock(one), *_of_runs(one)):
-            yield Problem(text=f"host {one.node.name}: {text}", fix=fix, code=Code.CLUSTER)
+            yield cluster_problem(f"host {one.node.name}: {text}", fix)
 
 
 def _of_network(one: Seen) -> Iterator[tuple[str, str]]:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clone import ROOT, copy_tree, said
+from clone import ROOT, copy_tree, listing, said
 
 from labcrate.clone import env_file, index_settings, rules
 from labcrate.packages.locks import lock_header
@@ -117,11 +117,8 @@ class Machine:
         return self.run("cat", KEEP).stdout == "mine"
 
     def container(self, service: str = "jupyter") -> str:
-        """Not by Compose: it takes eight times as long, and this is asked all the time."""
         project = env_file.parse_env(self.run("cat", ".env").stdout)["COMPOSE_PROJECT_NAME"]
-        labels = {"project": project, "service": service, "oneoff": "False"}
-        chosen = [f"--filter=label=com.docker.compose.{k}={v}" for k, v in labels.items()]
-        return self.run("docker", "ps", "--all", "--quiet", "--no-trunc", *chosen).stdout.strip()
+        return self.run("docker", *listing(project, service)).stdout.strip()
 
     def health(self, service: str = "jupyter") -> str:
         show = ("docker", "inspect", "--format", "{{.State.Health.Status}}")

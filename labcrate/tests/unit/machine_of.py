@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from double import Double
+from machines import CLIENT
 
 from labcrate import labels
 from labcrate.clone.place import Clone
@@ -26,12 +27,7 @@ ENV = (
 )
 INFO = {
     "ServerVersion": "28.5.2",
-    "ClientInfo": {
-        "Plugins": [
-            {"Name": "buildx", "Version": "0.29.1"},
-            {"Name": "compose", "Version": "2.40.3"},
-        ]
-    },
+    "ClientInfo": CLIENT,
     "DockerRootDir": "/",
     "MemTotal": 25276063744,
     "CgroupDriver": "systemd",

@@ -10,14 +10,11 @@ from labcrate.engine.engine import Engine, parse_info
 from labcrate.gpu.cards import Card, Host, parse_cards
 from labcrate.gpu.offer import HOOK
 
+PLUGINS = {"buildx": "0.29.1", "compose": "2.40.3"}
+CLIENT = {"Plugins": [{"Name": name, "Version": version} for name, version in PLUGINS.items()]}
 INFO: dict[str, Any] = {
     "ServerVersion": "28.5.2",
-    "ClientInfo": {
-        "Plugins": [
-            {"Name": "buildx", "Version": "0.29.1"},
-            {"Name": "compose", "Version": "2.40.3"},
-        ]
-    },
+    "ClientInfo": CLIENT,
     "OperatingSystem": "Debian GNU/Linux 13 (trixie)",
     "Architecture": "x86_64",
     "KernelVersion": "6.12.41-amd64",

@@ -15,7 +15,7 @@ import pytest
 from double import Double
 from invoke import Config, Context, Exit
 from jupyter_server import JupyterServer
-from machines import BARE, DRIVEN
+from machines import BARE, CLIENT, DRIVEN
 from package_lab import fill_docker
 
 from labcrate import environment, labels
@@ -32,12 +32,7 @@ from labcrate.tasks import cards
 PROJECT = "lab-test-1"
 INFO: dict[str, Any] = {
     "ServerVersion": "28.5.2",
-    "ClientInfo": {
-        "Plugins": [
-            {"Name": "buildx", "Version": "0.29.1"},
-            {"Name": "compose", "Version": "2.40.3"},
-        ]
-    },
+    "ClientInfo": CLIENT,
     "OperatingSystem": "Debian GNU/Linux 13 (trixie)",
     "Architecture": "x86_64",
     "DockerRootDir": "/",

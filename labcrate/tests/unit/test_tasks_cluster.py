@@ -65,7 +65,6 @@ class ClusterLab:
         here = ("docker", "--context", name)
         endpoint = [{"Name": name, "Endpoints": {"docker": {"Host": f"ssh://{name}"}}}]
         self.lab.answer(*here, "info", "{{json .}}", told=lambda: self.infos[name])
-        self.lab.answer(*here, "compose", "version", told=lambda: "2.40.3")
         self.lab.answer(*here, "context", "inspect", told=lambda: endpoint)
         self.lab.answer(*here, "info", "{{.ID}}", told=lambda: f"id-of-{name}")
         self.lab.answer(*here, "image", "inspect", told=lambda: self.images[name])
