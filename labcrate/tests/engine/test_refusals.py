@@ -106,7 +106,7 @@ def test_an_engine_that_does_not_answer(
         ('s/"Name":"compose"/"Name":"other"/', "first on PATH"),
         (
             's/"Version":"[^"]*",("ShortDescription":"Docker Compose")/"Version":"2.20.3",\\1/',
-            "2.20",
+            "Compose is version 2.20",
         ),
     ],
 )
