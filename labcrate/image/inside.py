@@ -18,6 +18,7 @@ import queue
 import re
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from importlib import metadata
@@ -38,6 +39,11 @@ MADE = Path("/.dockerenv")
 """The engine writes it as it makes the container: what is younger was not in the image."""
 SHELLS = ("sh", "bash", "dash", "zsh", "fish")
 
+
+STARTING = ["runc", "init"]
+"""What a process of `docker exec` is called before it is the command."""
+START_S = 2.0
+"""Seconds it may be called that; some milliseconds on an idle machine."""
 
 UNHASHED = "  # its index gives no hash"
 """What ends an entry of the lock whose index says nothing of its file; it is asked again later."""
@@ -296,7 +302,7 @@ def programs():
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            words = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            words = words_of(folder)
             fields = (folder / "stat").read_text().rpartition(")")[2].split()
         except OSError:
             continue
@@ -306,6 +312,19 @@ def programs():
         if by_hand and words[0] and words[1:2] != ["-I"] and not is_idle_shell(words):
             found.append(" ".join(words).strip())
     return sorted(set(found))
+
+
+def words_of(folder):
+    """A process's command line. One that `docker exec` is starting is waited for.
+
+    A health check's too, which would else count as work on a busy machine.
+    """
+    until = time.monotonic() + START_S
+    while True:
+        words = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
+        if words[:2] != STARTING or time.monotonic() > until:
+            return words
+        time.sleep(0.02)
 
 
 def is_idle_shell(words):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import runpy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -105,3 +106,22 @@ def test_an_answer_that_failed_is_not_an_empty_one(settings: Settings, double: D
 def test_a_shell_that_waits_is_no_program(line: list[str], idle: bool) -> None:
     inside = runpy.run_path(str(PARTS / "inside.py"), run_name="inside")
     assert inside["is_idle_shell"](line) is idle
+
+
+def test_a_command_that_is_only_starting_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside = runpy.run_path(str(PARTS / "inside.py"), run_name="inside")
+    line = tmp_path / "cmdline"
+    line.write_bytes(b"runc\0init\0")
+    probe = b"python\0-I\0/opt/lab/health.py\0"
+    monkeypatch.setattr("time.sleep", lambda _: line.write_bytes(probe))
+    assert inside["words_of"](tmp_path) == ["python", "-I", "/opt/lab/health.py", ""]
+
+
+def test_what_never_starts_counts_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inside = runpy.run_path(str(PARTS / "inside.py"), run_name="inside")
+    (tmp_path / "cmdline").write_bytes(b"runc\0init\0")
+    clock = iter(range(0, 100, 3))
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    assert inside["words_of"](tmp_path) == ["runc", "init", ""]
