@@ -11,12 +11,15 @@ from labcrate.clone.env_file import write_private
 from labcrate.clone.place import Clone
 from labcrate.clone.settings import Settings
 from labcrate.cluster.inventory import Node, read_inventory
-from labcrate.cluster.node import FIXED, Plan, node_overlay
+from labcrate.cluster.node import DASHBOARD_PORT, FIXED, Plan, node_overlay
 from labcrate.lab.compose import JUPYTER, Lab
 
 TOKEN_FILE = "token.env"  # noqa: S105 - a name
+FOLDER = "cluster"
 OWN_FILE = "cluster.yaml"
 """In compose/: what the owner wants of every node, too."""
+
+Row = tuple[str, str]
 
 COMPOSE_S = 120.0
 """Seconds for one Compose command: a node starts in 1, and has 10 to stop."""
@@ -54,7 +57,7 @@ class Cluster:
 
     @property
     def folder(self) -> Path:
-        return self.clone.state / "cluster"
+        return self.clone.state / FOLDER
 
     @property
     def token_file(self) -> Path:
@@ -89,3 +92,14 @@ def write_files(cluster: Cluster, plans: tuple[Plan, ...]) -> None:
         write_private(cluster.token_file, f"CLUSTER_TOKEN={secrets.token_hex(32)}\n")
     for plan in plans:
         write_private(cluster.folder / f"{plan.node.name}.json", node_overlay(plan))
+
+
+def dashboard_rows(clone: Clone, head: str = "the first host of cluster.toml") -> list[Row]:
+    """Where the dashboard of a cluster is that was started and not stopped; asks nobody."""
+    token = clone.state / FOLDER / TOKEN_FILE
+    if not token.exists():
+        return []
+    return [
+        ("dashboard", f"http://127.0.0.1:{DASHBOARD_PORT}/ on {head}"),
+        ("its token", f"{token} (in its one line, after the =)"),
+    ]

@@ -26,11 +26,11 @@ from labcrate.cluster.members import (
     require_ray,
     without_refused,
 )
-from labcrate.cluster.node import DASHBOARD_PORT, Plan
+from labcrate.cluster.node import Plan
 from labcrate.cluster.probing import Seen, own_runs, see_hosts, seen_problems
-from labcrate.cluster.push import drop_images, push_image
+from labcrate.cluster.push import drop_images, drop_replaced, push_image
 from labcrate.cluster.ray import Alive, alive_nodes, jobs_at_work
-from labcrate.cluster.whole import Cluster, read_cluster
+from labcrate.cluster.whole import Cluster, dashboard_rows, read_cluster
 from labcrate.engine.engine import find_engine, require_engine
 from labcrate.errors import Code, LabError
 from labcrate.tasks.base import alone, finish, lab_task, load_settings
@@ -122,6 +122,7 @@ def start_cluster(_: Settings) -> None:
         if process.is_dry():
             return
         alive = wait_for_nodes(found, replaced)
+        drop_replaced(found, members)
     output.seconds(f"{len(alive)} nodes", time.monotonic() - started)
     show_nodes(found, members, alive)
     for node in without_cards(plans, alive):
@@ -195,9 +196,8 @@ def show_nodes(found: Cluster, members: Sequence[Member], alive: dict[str, Alive
         if not node and member in without_refused(members):
             has += f" (its container: {member.state or 'none'})"
         output.row(member.node.name, has)
-    head = found.head
-    output.row("dashboard", f"http://127.0.0.1:{DASHBOARD_PORT}/ on {head.name} ({head.address})")
-    output.row("its token", f"{found.token_file} (in its one line, after the =)")
+    for row in dashboard_rows(found.clone, f"{found.head.name} ({found.head.address})"):
+        output.row(*row)
 
 
 VERBS: dict[str, Callable[[Settings], None]] = {

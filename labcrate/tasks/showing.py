@@ -11,6 +11,7 @@ from invoke import Context
 
 from labcrate import output, process
 from labcrate.clone.ports import is_loopback
+from labcrate.cluster.whole import dashboard_rows
 from labcrate.gpu.decide import as_started, running_choice
 from labcrate.gpu.unused import unused_now
 from labcrate.lab.containers import Container, runs_of
@@ -129,6 +130,8 @@ def url(c: Context, json_: bool = False) -> None:  # noqa: ARG001
         output.say(json.dumps(links_as_json(snapshot)))
         return
     report_links(snapshot.links(snapshot.settings.jupyter_token))
+    for row in dashboard_rows(snapshot.settings.clone):
+        output.row(*row)
     warn_of_others(snapshot.settings.bind_address)
 
 

@@ -121,7 +121,8 @@ def example() -> str:
 
 def test_a_host_without_the_image_gets_it(hosts: Hosts) -> None:
     assert "host two does not have the lab's image" in hosts.refused("check")
-    assert "two: has the image (" in hosts.cluster("push").stdout
+    sent, whole = sizes(hosts.cluster("push").stdout)
+    assert sent == whole
     assert "nothing was sent" in hosts.cluster("push").stdout
     checked = hosts.cluster("check").stdout
     assert "All 2 hosts are ready" in checked
@@ -222,8 +223,20 @@ def test_another_image_is_refused_and_sent_again(hosts: Hosts) -> None:
     image = f"{hosts.project}/jupyter"
     hosts.two.sh(f"docker commit {hosts.node} {image}")
     assert "host two has another image of the lab" in hosts.refused("up")
-    assert "two: has the image (" in hosts.cluster("push").stdout
+    sent, whole = sizes(hosts.cluster("push").stdout)
+    assert sent < 0.01 * whole
     assert "2 nodes" in hosts.cluster("up").stdout
+
+
+def test_of_a_small_package_its_layer_alone_is_sent(hosts: Hosts) -> None:
+    hosts.one.run(".venv/bin/python", "-m", "invoke", "add-package", "humanize", timeout=900)
+    sent, whole = sizes(hosts.cluster("push").stdout)
+    assert 0 < sent < 0.01 * whole
+    hosts.cluster("up")
+    code = "import humanize; print(humanize.naturalsize(10**6))"
+    told = hosts.two.sh(f"docker exec {hosts.node} python -c '{code}'")
+    assert told == "1.0 MB\n"
+    assert hosts.two.sh("docker image ls --quiet --filter dangling=true") == ""
 
 
 def test_a_node_with_another_token_is_named(hosts: Hosts) -> None:
@@ -236,7 +249,8 @@ def test_a_node_with_another_token_is_named(hosts: Hosts) -> None:
     hosts.cluster("down", "--force", "--images")
     assert hosts.two.sh(f"docker image ls --quiet {hosts.project}/jupyter") == ""
     assert hosts.one.sh(f"docker image ls --quiet {hosts.project}/jupyter") != ""
-    hosts.cluster("push")
+    sent, whole = sizes(hosts.cluster("push").stdout)
+    assert sent == whole
     assert "2 nodes" in hosts.cluster("up").stdout
     assert hosts.token() not in (before, "0" * 64)
 
@@ -252,6 +266,16 @@ def test_down_copes_with_a_host_that_is_gone(hosts: Hosts) -> None:
     hosts.one.write("cluster.toml", before.partition("[hosts.two]")[0])
     hosts.cluster("down")
     assert hosts.one.sh("ls .labcrate/cluster") == "one.json\ntwo.json\n"
+
+
+UNITS = {"bytes": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9}
+
+
+def sizes(said: str) -> tuple[float, float]:
+    """What `push` sent of the image, and the image's whole archive; in bytes, as it rounds them."""
+    pattern = r"two: has the image; ([\d.,]+) (\w+) of ([\d.]+) (\w+) were sent"
+    ((sent, unit, whole, units),) = re.findall(pattern, said)
+    return float(sent.replace(",", "")) * UNITS[unit], float(whole) * UNITS[units]
 
 
 def wait_until(done: Callable[[], bool], timeout: float = 60) -> None:

@@ -13,6 +13,7 @@ from task_lab import INFO, PROJECT, TaskLab, context, failed
 
 from labcrate.cluster import jobs, joining
 from labcrate.cluster.inventory import EXAMPLE
+from labcrate.cluster.push import PIPE, THIN
 from labcrate.errors import Code
 from labcrate.tasks.cluster import cluster
 
@@ -32,7 +33,7 @@ class ClusterLab:
     """Two hosts that are ready, both with a node that has joined.
 
     alive: the addresses that Ray has; numbers: its own, by address; jobs: its jobs; images, idents,
-    states, infos: what the engine of a context says.
+    states, infos: what the engine of a context says. layers: of each image that host two has.
     """
 
     def __init__(self, lab: TaskLab) -> None:
@@ -43,6 +44,7 @@ class ClusterLab:
         self.jobs: list[dict[str, Any]] = []
         self.images = {"": IMAGE, "default": IMAGE, "two": IMAGE}
         self.states = {"default": "running\n", "two": "running\n"}
+        self.layers: list[list[str]] = []
         self.infos: dict[str, dict[str, Any]] = {"default": dict(INFO), "two": dict(INFO)}
         lab.answer("docker", "image", "inspect", told=lambda: self.images[""])
         for name in ("default", "two"):
@@ -55,7 +57,7 @@ class ClusterLab:
         self.asked: list[tuple[str, dict[str, Any]]] = []
         for name in ("default", "two"):
             self.probe(name)
-            for verb in ("up", "stop", "rm"):
+            for verb in ("up", "stop", "rm", "prune"):
                 self.double.expect("docker", "--context", name, verb)
 
     def head(self, *words: str) -> tuple[str, ...]:
@@ -68,6 +70,9 @@ class ClusterLab:
         self.lab.answer(*here, "context", "inspect", told=lambda: endpoint)
         self.lab.answer(*here, "info", "{{.ID}}", told=lambda: f"id-of-{name}")
         self.lab.answer(*here, "image", "inspect", told=lambda: self.images[name])
+        show = ("image", "inspect", "{{json .RootFS.Layers}}")
+        self.lab.answer(*here, *show, told=lambda: "\n".join(map(json.dumps, self.layers)))
+        self.lab.answer(*here, "image", "ls", told=lambda: "\n".join("i" for _ in self.layers))
         self.lab.answer(*here, "container", "inspect", told=lambda: self.states[name])
 
     def probe(self, name: str) -> None:
@@ -314,22 +319,69 @@ def test_without_an_image_there_is_nothing_to_send(lab: ClusterLab) -> None:
     assert (code, "fix: invoke build" in message) == (Code.NOT_UP, True)
 
 
+PIPED = ("sh", "-c", PIPE, "sh", "two", f"{PROJECT}/jupyter")
+PASSED = "Loaded image: x\nlabcrate passed 1500 of 7000000 bytes"
+
+
 def test_push_sends_only_where_it_differs(
     lab: ClusterLab, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lab.images["two"] = ""
-    lab.double.expect("sh", "-c", does=lambda _, __: lab.images.update(two=IMAGE))
+    lab.double.expect("sh", "-c", stdout=PASSED, does=lambda _, __: lab.images.update(two=IMAGE))
     run("push")
     (command,) = lab.double.called("sh", "-c")
-    assert command[-3:] == ("sh", "two", f"{PROJECT}/jupyter")
-    assert "two: has the image (" in capsys.readouterr().out
+    assert command[2:] == (*PIPED[2:], *THIN)
+    said = capsys.readouterr().out
+    assert "two: has the image; 1.5 kB of 7.0 MB were sent (" in said
     run("push")
     assert len(lab.double.called("sh", "-c")) == 1
     assert "nothing was sent" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("image", "there", "known"),
+    [
+        ("1 2 3", ["1 2 9", "1", "x y z v"], "1 2"),
+        ("1 2 3", ["2 1", "3", ""], ""),
+        ("1 e 2 e", ["1 e 2"], "1 2"),
+        ("1 e 2 e", ["1 e 2 e"], "1 e 2 e"),
+    ],
+    ids=["the longest", "not above the same", "needed above", "all"],
+)
+def test_layers_that_the_host_has_are_left_out(
+    lab: ClusterLab, image: str, there: list[str], known: str
+) -> None:
+    lab.images.update({"": as_key(image), "default": as_key(image), "two": ""})
+    lab.layers = list(map(str.split, there))
+    lab.double.expect(
+        "sh", "-c", stdout=PASSED, does=lambda _, __: lab.images.update(two=as_key(image))
+    )
+    run("push")
+    (command,) = lab.double.called("sh", "-c")
+    assert list(command[len((*PIPED, *THIN)) :]) == known.split()
+
+
+def as_key(layers: str) -> str:
+    return f"now {json.dumps(layers.split())}\n"
+
+
+def test_an_engine_that_wants_all_layers_gets_them(lab: ClusterLab) -> None:
+    """One that stores images otherwise may not take an archive with some."""
+    lab.images.update({"": as_key("1 2"), "default": as_key("1 2"), "two": ""})
+    lab.layers = [["1"]]
+
+    def load(argv: Any, _: Any) -> None:
+        if argv[-1].endswith("thin.py"):
+            lab.images.update(two=lab.images[""])
+
+    lab.double.expect("sh", "-c", stdout=PASSED, does=load)
+    run("push")
+    first, second = lab.double.called("sh", "-c")
+    assert (first[-1], first[:-1]) == ("1", second)
+
+
 def test_an_image_that_did_not_arrive(lab: ClusterLab) -> None:
-    """The pipe's own exit code is that of its second half."""
+    """The pipe's own exit code is that of its last part."""
     lab.images["two"] = ""
     lab.double.expect("sh", "-c", stdout="no space left on device")
     code, message = failed(cluster, what=("push",))
@@ -446,6 +498,20 @@ def test_down_takes_the_images_along_where_they_were_sent(lab: ClusterLab) -> No
     lab.double.expect("docker", "--context", "two", "image", "rm", stderr="in use", returncode=1)
     code, message = failed(cluster, what=("down", "--images", "--force"))
     assert (code, "the image stays on host two: in use" in message) == (Code.CLUSTER, True)
+
+
+def test_images_that_were_replaced_go_where_they_were_sent(lab: ClusterLab) -> None:
+    """Those of this lab alone, and not this lab's own engine's."""
+    lab.lab.answer("docker", "info", "{{.ID}}", told=lambda: "id-of-default")
+    for name in ("default", "two"):
+        lab.engine(name)
+    ours = f"label=dev.labcrate.project={PROJECT}"
+    pruned = ("docker", "--context", "two", "image", "prune", "--force", "--filter", ours)
+    for verb in (("up",), ("down", "--images")):
+        lab.double.expect("docker", "image", "rm")
+        run(*verb)
+        assert lab.double.called("prune") == [pruned]
+        lab.double.calls.clear()
 
 
 def test_down_leaves_jobs_alone_unless_forced(lab: ClusterLab) -> None:

@@ -121,6 +121,20 @@ def test_url_prints_every_link_jupyters_with_its_token(
     assert [line.split()[0] for line in lines] == ["jupyter", "tensorboard", "mlflow"]
 
 
+def test_url_names_the_dashboard_of_a_cluster_that_is_up(
+    task_lab: TaskLab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its token is named, and not shown: it opens more than a page."""
+    folder = task_lab.clone.state / "cluster"
+    folder.mkdir(parents=True)
+    (folder / "token.env").write_text(f"CLUSTER_TOKEN={'7' * 64}\n")
+    url(context())
+    said = capsys.readouterr().out
+    assert "  dashboard    http://127.0.0.1:8265/ on the first host of cluster.toml\n" in said
+    assert f"  its token    {folder / 'token.env'} (" in said
+    assert "7" * 64 not in said
+
+
 def test_open_opens_them_all_but_only_of_a_lab_that_is_up(
     task_lab: TaskLab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
