@@ -89,9 +89,9 @@ def check_quoting(text: str) -> Iterator[Problem]:
 
 def _typo(values: Mapping[str, str]) -> Iterator[Problem]:
     """A name that is almost a variable of the lab; any other is the owner's own."""
-    for name in values:
+    for name in (one for one in values if one not in KNOWN):
         near = difflib.get_close_matches(name.upper(), KNOWN, n=1, cutoff=TYPO)
-        if name not in KNOWN and near:
+        if near:
             yield Problem(
                 text=f"{name} is not a variable of the lab",
                 fix=f"did you mean {near[0]}? (a variable of your own needs another name)",

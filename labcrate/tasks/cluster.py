@@ -123,7 +123,7 @@ def start_cluster(_: Settings) -> None:
             return
         alive = wait_for_nodes(found, replaced)
         drop_replaced(found, members)
-    output.seconds(f"{len(alive)} nodes", time.monotonic() - started)
+    output.seconds(f"{len(alive)} node{'s' if len(alive) > 1 else ''}", time.monotonic() - started)
     show_nodes(found, members, alive)
     for node in without_cards(plans, alive):
         output.say(f"{node.name} has a GPU, and Ray finds none in its node: it goes on without.")

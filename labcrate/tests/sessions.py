@@ -218,9 +218,9 @@ def rootless(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def cluster(session: nox.Session) -> None:
-    """A cluster of two hosts in machines of the tests' own, and the examples for Ray."""
+    """Clusters of two and of three hosts in machines of the tests' own. About half an hour."""
     tools(session)
-    files = [str(HERE / "engine" / f"{name}.py") for name in ("two_hosts", "ray_examples")]
+    files = [str(HERE / "engine" / f"{name}.py") for name in ("two_hosts", "three_hosts")]
     session.run(*PYTEST, *files, *session.posargs)
 
 

@@ -152,23 +152,12 @@ class Machine:
         return {kind: ids for kind, ids in found.items() if ids}
 
 
-def start_machine(base: str, work: Path) -> Machine:
-    """A running machine with a clone in it, and nothing done yet."""
+def start_machine(base: str, work: Path, *more: str) -> Machine:
+    """A running machine with a clone in it, and nothing done yet. more: options of `docker run`."""
     machine = Machine(name=f"labcrate-machine-{uuid.uuid4().hex[:8]}")
-    options = ("--detach", "--privileged", "--init", "--volume", "/disk")
+    options = ("--detach", "--privileged", "--init", "--volume", "/disk", "--workdir", CLONE, *more)
     subprocess.run(
-        [
-            "docker",
-            "run",
-            *options,
-            "--workdir",
-            CLONE,
-            "--name",
-            machine.name,
-            base,
-            "sleep",
-            "inf",
-        ],
+        ["docker", "run", *options, "--name", machine.name, base, "sleep", "inf"],
         check=True,
         capture_output=True,
     )

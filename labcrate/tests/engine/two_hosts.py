@@ -22,6 +22,9 @@ from labcrate.errors import Code
 ENGINE = "docker.io docker-cli iptables openssh-server"
 """All that a host needs; the clone is only on the head."""
 
+ANSWERS = "for i in $(seq 120); do docker info > /dev/null 2>&1 && exit; sleep 0.5; done; exit 1"
+"""Waits until an engine that was started answers."""
+
 CLUSTER = """
 [hosts.one]
 context = "default"
@@ -72,9 +75,7 @@ def start_engine(machine: Machine) -> None:
     machine.sh(f"apt-get install -qq -y --no-install-recommends {ENGINE} > /dev/null 2>&1")
     machine.sh("mkdir -p /run/sshd && /usr/sbin/sshd")
     subprocess.run(["docker", "exec", "--detach", machine.name, "dockerd"], check=True)
-    machine.sh(
-        "for i in $(seq 60); do docker info > /dev/null 2>&1 && exit; sleep 0.5; done; exit 1"
-    )
+    machine.sh(ANSWERS)
 
 
 def let_in(one: Machine, two: Machine, address: str) -> None:
@@ -273,7 +274,7 @@ UNITS = {"bytes": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9}
 
 def sizes(said: str) -> tuple[float, float]:
     """What `push` sent of the image, and the image's whole archive; in bytes, as it rounds them."""
-    pattern = r"two: has the image; ([\d.,]+) (\w+) of ([\d.]+) (\w+) were sent"
+    pattern = r"has the image; ([\d.,]+) (\w+) of ([\d.]+) (\w+) were sent"
     ((sent, unit, whole, units),) = re.findall(pattern, said)
     return float(sent.replace(",", "")) * UNITS[unit], float(whole) * UNITS[units]
 
