@@ -30,8 +30,11 @@ PROGRAMS = {
 }
 """Programs that the tests of a mark need beside the engine, and Debian's packages with them."""
 
+BESIDE = ("beside", "small")
+"""Markers of the engine tests that run beside those with the session's lab: a lane each."""
+
 FEW = 3
-"""So many engine tests that failed beside the other half are run again, alone; no more."""
+"""So many engine tests that failed beside others are run again, alone; no more."""
 
 
 COMPILED_ONCE = {"PYTHONDONTWRITEBYTECODE": ""}
@@ -59,34 +62,35 @@ def machinery(session: nox.Session) -> None:
     answered = ["--yes"] if os.environ.get("CI") else []
     session.run(*PYTHON, "invoke", "setup", *answered)
     absent = [mark for mark in PROGRAMS if not has_programs(session, mark)]
-    others = " and not ".join(("not beside", "alone", *absent))
+    others = " and not ".join(("not alone", *BESIDE, *absent))
     REPORTS.mkdir(exist_ok=True)
     if session.posargs:
         session.run(*PYTEST, *session.posargs)
         return
     session.run(*PYTEST, "--quiet", "--numprocesses=auto", *QUICK)
-    code_alone = run_half("alone", "alone")
-    log = REPORTS / "beside.log"
-    session.log(f"half of the engine tests run beside the others, into {log}")
-    with log.open("w") as out, ThreadPoolExecutor() as pool:
-        child = pool.submit(half_beside, out)
-        code = run_half("tests", others)
-        code_beside, mutated = child.result()
-    print(log.read_text(encoding="utf-8"), flush=True)
-    run_again(session, {code_alone, code, code_beside})
-    if mutated:
-        session.error(f"a protection's test passes without the protection: see {log}")
+    codes = {run_lane("alone", "alone")}
+    logs = {name: REPORTS / f"{name}.log" for name in BESIDE}
+    session.log(f"engine tests run beside each other, into {' and '.join(map(str, logs.values()))}")
+    with ThreadPoolExecutor() as pool:
+        lanes = [pool.submit(run_beside, name, log) for name, log in logs.items()]
+        codes.add(run_lane("tests", others))
+        codes.update(lane.result() for lane in lanes)
+    for log in logs.values():
+        print(log.read_text(encoding="utf-8"), flush=True)
+    run_again(session, codes)
+    session.run(*PYTHON, "mutations", "tenth", env={"PYTHONPATH": str(HERE)})
 
 
-def half_beside(out: IO[str]) -> tuple[int, int]:
-    """The engine tests marked `beside`, then a tenth of the mutations: how each ended.
+def run_beside(name: str, log: Path) -> int:
+    """The engine tests of a marker, while others run, into a log.
 
     pytest-xdist has groups for this, which it does not heed with pytest 9.2.
     """
-    return run_half("beside", "beside", out), run_python(("mutations", "tenth"), out)
+    with log.open("w") as out:
+        return run_lane(name, name, out)
 
 
-def run_half(name: str, marks: str, out: IO[str] | None = None) -> int:
+def run_lane(name: str, marks: str, out: IO[str] | None = None) -> int:
     """A part of the engine tests; its reports and its list of failures are called `name`."""
     cache = ("--cache-clear", "-o", f"cache_dir={failures_of(name)}")
     reported = (f"--junitxml={REPORTS / name}.xml", *cache)
@@ -100,31 +104,31 @@ def run_python(module: tuple[str, ...], out: IO[str] | None = None) -> int:
 
 
 def failures_of(name: str) -> Path:
-    """Where pytest notes the failures of a half."""
+    """Where pytest notes the failures of a lane."""
     return (REPORTS / f"{name}.cache").absolute()
 
 
 def run_again(session: nox.Session, codes: set[int]) -> None:
     """Run a few failed engine tests again, alone; an error unless all of them pass then.
 
-    The halves share a machine, so a test can fail because the other half kept the machine busy.
+    The lanes share a machine, so a test can fail because the others kept the machine busy.
     That is a defect of the test, to be fixed: its name comes last in the output, and the first
     failure stays in the log and in the reports.
     """
-    failed = [name for half in ("alone", "tests", "beside") for name in last_failed(half)]
+    failed = [name for lane in ("alone", "tests", *BESIDE) for name in last_failed(lane)]
     if codes == {0}:
         return
     if codes - {0, 1} or not 0 < len(failed) <= FEW:
         session.error(f"{len(failed)} engine tests failed")
     listed = "\n".join(failed)
     if run_python((*TESTS, f"--junitxml={REPORTS / 'again.xml'}", *failed)):
-        session.error(f"these failed beside the other half, and not all pass alone:\n{listed}")
-    session.warn(f"these failed beside the other half and passed alone:\n{listed}")
+        session.error(f"these failed beside the others, and not all pass alone:\n{listed}")
+    session.warn(f"these failed beside the others and passed alone:\n{listed}")
 
 
-def last_failed(half: str) -> list[str]:
-    """The tests that failed in a half, as pytest takes them from the clone's root."""
-    found = failures_of(half) / "v" / "cache" / "lastfailed"
+def last_failed(lane: str) -> list[str]:
+    """The tests that failed in a lane, as pytest takes them from the clone's root."""
+    found = failures_of(lane) / "v" / "cache" / "lastfailed"
     names = json.loads(found.read_text(encoding="utf-8")) if found.exists() else {}
     return [f"labcrate/{name}" for name in names]
 

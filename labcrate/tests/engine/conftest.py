@@ -16,8 +16,11 @@ from labcrate.clone import env_file, ports
 
 __all__ = ["ROOT", "Lab", "happened", "pytest_runtest_makereport", "said"]
 
-BESIDE = ("test_ordinary_user.py", "test_owner.py", "test_search.py", "test_ways.py")
-"""Modules with labs of their own that run beside those with the session's lab."""
+LANES = {
+    "beside": ("test_ordinary_user.py", "test_search.py", "test_ways.py"),
+    "small": ("test_clean.py", "test_owner.py", "test_safety.py"),
+}
+"""Modules that run beside those with the session's lab, which they do not need, by their marker."""
 
 AWKWARD = "lab tést (1)"
 """A folder name with a space, a letter beyond ASCII and brackets: people have such folders."""
@@ -28,12 +31,16 @@ CLI = "@devcontainers/cli@0.89.0"
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Two halves of about the same length, which `nox -s machinery` runs side by side.
+    """Three lanes of about the same length, which `nox -s machinery` runs side by side.
 
-    One has the session's lab, the other the nested machine, so that each is made once.
+    One has the session's lab, one the nested machine, so that each is made once.
     """
-    if "machine" in getattr(item, "fixturenames", ()) or item.path.name in BESIDE:
-        item.add_marker(pytest.mark.beside)
+    fixtures = getattr(item, "fixturenames", ())
+    for lane, modules in LANES.items():
+        if item.path.name in modules and "lab" not in fixtures:
+            item.add_marker(lane)
+    if "machine" in fixtures:
+        item.add_marker("beside")
 
 
 def share_base(clone: Path) -> None:
@@ -97,6 +104,15 @@ def kept_layers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     lab.invoke("clean", "--all", "--yes")
     yield
     lab.docker("image", "rm", *names)
+
+
+@pytest.fixture(scope="session")
+def neighbour(tmp_path_factory: pytest.TempPathFactory, kept_layers: None) -> Iterator[Lab]:  # noqa: ARG001
+    """Another clone's lab, up, which no test may touch."""
+    made = small_lab(tmp_path_factory.mktemp("neighbour") / "lab")
+    made.invoke("up")
+    yield made
+    remove_lab(made)
 
 
 def remove_lab(lab: Lab) -> None:

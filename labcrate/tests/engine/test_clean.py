@@ -129,25 +129,27 @@ def add_step(lab: Lab) -> str:
 
 
 @pytest.mark.attack("clean --all beside another clone's running lab and another project's things")
-def test_only_its_own_goes(up_lab: Lab, small_up: Lab, tmp_path: Path, happened: Happened) -> None:
+def test_only_its_own_goes(
+    neighbour: Lab, small_up: Lab, tmp_path: Path, happened: Happened
+) -> None:
     foreign = Foreigner(small_up, tmp_path)
     try:
         unique = add_step(small_up)
-        before, others, mine = foreign.seen(), lives(up_lab), files(small_up)
+        before, others, mine = foreign.seen(), lives(neighbour), files(small_up)
         assert foreign.name in before["cache"]
         assert unique in small_up.docker("buildx", "du", "--verbose").stdout
         assert len(mine) > 8
         done = small_up.invoke("clean", "--all", "--yes")
         assert small_up.left_over() == {}, said(done)
         assert foreign.seen() == before
-        assert lives(up_lab) == others
+        assert lives(neighbour) == others
         assert files(small_up) == mine
         flat = " ".join(done.stdout.split())
-        assert re.search(rf"what the images of .*{up_lab.project}.* hold stay", flat), flat
+        assert re.search(rf"what the images of .*{neighbour.project}.* hold stay", flat), flat
         # What this lab alone needed went, and a lab that is there finds all that it was built from.
         assert unique not in small_up.docker("buildx", "du", "--verbose").stdout
         assert small_up.docker("image", "inspect", small_up.env["BASE_IMAGE"]).returncode == 0
-        assert "nothing was built" in up_lab.invoke("build").stdout
+        assert "nothing was built" in neighbour.invoke("build").stdout
     finally:
         foreign.remove()
     happened("gone; the others' container, image, volume, network, cache and lab are byte for byte")

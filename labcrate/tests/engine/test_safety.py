@@ -88,11 +88,11 @@ def test_the_shell_names_another_project(small_up: Lab, tmp_path: Path, happened
 
 
 @pytest.mark.attack("clean --lab with the name of a lab whose clone is there")
-def test_another_labs_clone_is_there(up_lab: Lab, small: Lab, happened: Happened) -> None:
-    before = lives(up_lab)
-    done = small.invoke("clean", "--lab", up_lab.project, "--all", "--yes", check=False)
-    assert (done.returncode, str(up_lab.root) in said(done)) == (Code.CLEAN, True), said(done)
-    assert lives(up_lab) == before
+def test_another_labs_clone_is_there(neighbour: Lab, small: Lab, happened: Happened) -> None:
+    before = lives(neighbour)
+    done = small.invoke("clean", "--lab", neighbour.project, "--all", "--yes", check=False)
+    assert (done.returncode, str(neighbour.root) in said(done)) == (Code.CLEAN, True), said(done)
+    assert lives(neighbour) == before
     happened(told(done))
 
 
