@@ -30,8 +30,8 @@ PROGRAMS = {
 }
 """Programs that the tests of a mark need beside the engine, and Debian's packages with them."""
 
-BESIDE = ("beside", "small")
-"""Markers of the engine tests that run beside those with the session's lab: a lane each."""
+BESIDE = ("beside", "apart")
+"""Markers of the engine tests that run beside all others: a lane each."""
 
 FEW = 3
 """So many engine tests that failed beside others are run again, alone; no more."""

@@ -18,9 +18,9 @@ __all__ = ["ROOT", "Lab", "happened", "pytest_runtest_makereport", "said"]
 
 LANES = {
     "beside": ("test_ordinary_user.py", "test_search.py", "test_ways.py"),
-    "small": ("test_clean.py", "test_owner.py", "test_safety.py"),
+    "apart": ("test_clean.py", "test_owner.py", "test_packages.py", "test_safety.py"),
 }
-"""Modules that run beside those with the session's lab, which they do not need, by their marker."""
+"""Modules that run beside all others, by their marker."""
 
 AWKWARD = "lab tést (1)"
 """A folder name with a space, a letter beyond ASCII and brackets: people have such folders."""
@@ -33,13 +33,12 @@ CLI = "@devcontainers/cli@0.89.0"
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Three lanes of about the same length, which `nox -s machinery` runs side by side.
 
-    One has the session's lab, one the nested machine, so that each is made once.
+    The nested machine is in one of them alone, because it takes two minutes to make.
     """
-    fixtures = getattr(item, "fixturenames", ())
     for lane, modules in LANES.items():
-        if item.path.name in modules and "lab" not in fixtures:
+        if item.path.name in modules:
             item.add_marker(lane)
-    if "machine" in fixtures:
+    if "machine" in getattr(item, "fixturenames", ()):
         item.add_marker("beside")
 
 
