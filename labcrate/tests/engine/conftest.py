@@ -93,16 +93,17 @@ def kept_layers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     folder = tmp_path_factory.mktemp("from")
     lab = small_lab(tmp_path_factory.mktemp("kept") / "lab")
     lab.invoke("build")
-    names = [f"labcrate-tests/{service}" for service in ("jupyter", "tensorboard")]
-    for name in names:
-        image = f"{lab.project}/{name.partition('/')[2]}"
+    # Named for this run: another lane has such images, too.
+    names = {one: f"labcrate-tests/{one}:{lab.project}" for one in ("jupyter", "tensorboard")}
+    for service, name in names.items():
+        image = f"{lab.project}/{service}"
         (folder / "Dockerfile").write_text(f"FROM {image}\n")
         label = ("--label", "dev.labcrate.project=labcrate-tests")
         done = lab.docker("build", "--quiet", "--tag", name, *label, str(folder))
         assert done.returncode == 0, said(done)
     lab.invoke("clean", "--all", "--yes")
     yield
-    lab.docker("image", "rm", *names)
+    lab.docker("image", "rm", *names.values())
 
 
 @pytest.fixture(scope="session")
