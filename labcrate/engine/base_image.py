@@ -104,10 +104,17 @@ def build_base(clone: Clone, name: str, suite: str, mirror: str) -> None:
             # Another clone was set up at the same time, and was quicker.
             return
         changes = ("--change", f"LABEL {labels.BASE}={name}", "--change", 'CMD ["bash"]')
-        _must(("docker", "import", *changes, str(archive), name))
+        # A dry run makes nothing, which then has no id.
+        (made,) = _must(("docker", "import", *changes, str(archive))).split()[-1:] or ("ID",)
+        # Named last: the name of one that came meanwhile would be taken, and no clean finds that.
+        if is_here(name):
+            process.change(("docker", "image", "rm", made))
+        else:
+            _must(("docker", "tag", made, name))
 
 
-def _must(argv: tuple[str, ...]) -> None:
+def _must(argv: tuple[str, ...]) -> str:
+    """What a command said that must end well."""
     done = process.stream(argv)
     if not done.ok:
         raise LabError(
@@ -115,3 +122,4 @@ def _must(argv: tuple[str, ...]) -> None:
             fix="read the lines above; once fixed, run `invoke setup` again",
             code=Code.BASE_IMAGE,
         )
+    return done.text

@@ -38,7 +38,8 @@ def host(monkeypatch: pytest.MonkeyPatch, double: Double) -> Double:
     monkeypatch.setattr(room, "read_apt_sources", lambda: SOURCES)
     double.expect("docker", "image", "inspect", returncode=1)
     double.expect("docker", "pull", returncode=1, stderr="dial tcp: no route to host")
-    double.expect("mmdebstrap").expect("docker", "import").expect("apt-get")
+    double.expect("mmdebstrap").expect("docker", "import", stdout="sha256:1\n").expect("apt-get")
+    double.expect("docker", "tag").expect("docker", "image", "rm")
     return double
 
 
@@ -92,6 +93,7 @@ def test_without_a_registry_one_is_built_and_kept_in_env(settings: Settings, hos
     assert (made[-3], made[-1]) == ("trixie", "http://m.example/debian")
     (imported,) = host.called("docker", "import")
     assert f"LABEL {labels.BASE}={SHARED}" in imported
+    assert host.called("docker", "tag") == [("docker", "tag", "sha256:1", SHARED)]
     assert read_env(settings.clone.env_file)["BASE_IMAGE"] == SHARED
     assert not Path(made[-2]).parent.exists()
 
@@ -120,6 +122,18 @@ def test_one_that_another_clone_built_meanwhile_is_used(clone: Clone, host: Doub
     host.expect("docker", "image", "inspect", "x")
     room.build_base(clone, "x", "trixie", "http://m.example/debian")
     assert not host.called("docker", "import")
+
+
+def test_one_that_came_while_ours_was_read_in_keeps_its_name(clone: Clone, host: Double) -> None:
+    """Else it would stay without a name, where no `clean` looks for it."""
+
+    def arrives(*_: object) -> None:
+        host.expect("docker", "image", "inspect", "x")
+
+    host.expect("docker", "import", stdout="sha256:2\n", does=arrives)
+    room.build_base(clone, "x", "trixie", "http://m.example/debian")
+    assert not host.called("docker", "tag")
+    assert host.called("docker", "image", "rm") == [("docker", "image", "rm", "sha256:2")]
 
 
 def test_building_one_is_asked_first(settings: Settings, host: Double) -> None:
