@@ -217,8 +217,9 @@ def test_a_job_is_not_lost_unasked(hosts: Hosts) -> None:
 
 
 def test_a_node_that_died_joins_again(hosts: Hosts) -> None:
-    hosts.two.sh(f"docker kill {hosts.node}; docker start {hosts.node}")
-    wait_until(lambda: hosts.cluster("status", check=False).returncode == Code.NOT_UP, 60)
+    hosts.two.sh(f"docker kill {hosts.node}")
+    wait_until(lambda: hosts.cluster("status", check=False).returncode == Code.NOT_UP, 120)
+    hosts.two.sh(f"docker start {hosts.node}")
     wait_until(lambda: hosts.cluster("status", check=False).returncode == 0, 120)
 
 
