@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -74,6 +75,11 @@ def image_key(docker: Sequence[str], image: str) -> str:
     """What tells an image from another of its name; "" where there is none."""
     answer = process.ask((*docker, "image", "inspect", "--format", SAME, image))
     return answer.stdout.strip() if answer.ok else ""
+
+
+def layers_of(key: str) -> list[str]:
+    """The layers of an image, the lowest first, of its key."""
+    return list(json.loads(key.partition(" ")[2]))
 
 
 def own_image(cluster: Cluster) -> str:

@@ -14,7 +14,8 @@ from rich.filesize import decimal
 
 from labcrate import labels, output, process
 from labcrate.cluster.inventory import Node
-from labcrate.cluster.members import Member, engine_id, image_key
+from labcrate.cluster.members import Member, engine_id, image_key, layers_of
+from labcrate.cluster.thin import SAID
 from labcrate.cluster.whole import Cluster
 from labcrate.errors import Code, LabError
 
@@ -24,7 +25,7 @@ PIPE = (
 """A pipe needs a shell; the names are its arguments, never a part of its text."""
 
 THIN = (sys.executable, "-I", str(Path(__file__).with_name("thin.py")))
-PASSED = re.compile(r"labcrate passed (\d+) of (\d+) bytes")
+PASSED = re.compile(SAID.format(r"(\d+)", r"(\d+)"))
 
 
 def push_image(cluster: Cluster, members: Sequence[Member], own: str) -> list[str]:
@@ -37,7 +38,8 @@ def push_image(cluster: Cluster, members: Sequence[Member], own: str) -> list[st
 
 def drop_images(cluster: Cluster, members: Sequence[Member]) -> None:
     """Remove the lab's image where `push` sent it; this lab's own engine keeps it."""
-    for member in far_members(members):
+    far = far_members(members)
+    for member in far:
         if member.image:
             command = member.node.docker("image", "rm", cluster.image)
             done = process.change(command, timeout_s=120)
@@ -47,13 +49,13 @@ def drop_images(cluster: Cluster, members: Sequence[Member]) -> None:
                     fix="stop what uses it, then: invoke cluster down --images",
                     code=Code.CLUSTER,
                 )
-    drop_replaced(cluster, members)
+    drop_replaced(cluster, far)
 
 
-def drop_replaced(cluster: Cluster, members: Sequence[Member]) -> None:
+def drop_replaced(cluster: Cluster, far: Sequence[Member]) -> None:
     """Remove images of the lab that a newer one took the name of, where no container has them."""
     ours = f"label={labels.PROJECT}={cluster.settings.project}"
-    for member in far_members(members):
+    for member in far:
         command = member.node.docker("image", "prune", "--force", "--filter", ours)
         process.change(command, timeout_s=120)
 
@@ -70,7 +72,8 @@ def send_image(cluster: Cluster, node: Node, own: str) -> None:
     own: the key of the image; whether all of it came is asked, for a pipe ends as its last part.
     """
     started = time.monotonic()
-    for known in dict.fromkeys((known_layers(node, layers_of(own)), ())):
+    there = known_layers(node, layers_of(own))
+    for known in (there, ()) if there else ((),):
         command = ("sh", "-c", PIPE, "sh", node.context, cluster.image, *THIN, *known)
         what = "what it lacks of " if known else ""
         into = f"docker save | docker --context {node.context} load"
@@ -90,11 +93,6 @@ def send_image(cluster: Cluster, node: Node, own: str) -> None:
         fix="make room on its disk, or fix the connection, then: invoke cluster push",
         code=Code.CLUSTER,
     )
-
-
-def layers_of(key: str) -> list[str]:
-    """The layers of an image, the lowest first, of its key: see members.SAME."""
-    return list(json.loads(key.partition(" ")[2]))
 
 
 def known_layers(node: Node, layers: Sequence[str]) -> tuple[str, ...]:

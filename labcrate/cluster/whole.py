@@ -13,13 +13,10 @@ from labcrate.clone.settings import Settings
 from labcrate.cluster.inventory import Node, read_inventory
 from labcrate.cluster.node import DASHBOARD_PORT, FIXED, Plan, node_overlay
 from labcrate.lab.compose import JUPYTER, Lab
+from labcrate.lab.way_in import Row
 
-TOKEN_FILE = "token.env"  # noqa: S105 - a name
-FOLDER = "cluster"
 OWN_FILE = "cluster.yaml"
 """In compose/: what the owner wants of every node, too."""
-
-Row = tuple[str, str]
 
 COMPOSE_S = 120.0
 """Seconds for one Compose command: a node starts in 1, and has 10 to stop."""
@@ -57,11 +54,11 @@ class Cluster:
 
     @property
     def folder(self) -> Path:
-        return self.clone.state / FOLDER
+        return self.token_file.parent
 
     @property
     def token_file(self) -> Path:
-        return self.folder / TOKEN_FILE
+        return token_file(self.clone)
 
     def compose(self, node: Node, *arguments: str) -> tuple[str, ...]:
         """A Compose command for one host; the token comes from a file, so nothing shows it."""
@@ -77,6 +74,11 @@ class Cluster:
         """Change something on one host."""
         command = self.compose(node, *arguments)
         return process.change(command, timeout_s=COMPOSE_S, cwd=self.clone.root)
+
+
+def token_file(clone: Clone) -> Path:
+    """Where the token is from `up` to `down`, in the folder with all that the cluster keeps."""
+    return clone.state / "cluster" / "token.env"
 
 
 def read_cluster(settings: Settings) -> Cluster:
@@ -96,7 +98,7 @@ def write_files(cluster: Cluster, plans: tuple[Plan, ...]) -> None:
 
 def dashboard_rows(clone: Clone, head: str = "the first host of cluster.toml") -> list[Row]:
     """Where the dashboard of a cluster is that was started and not stopped; asks nobody."""
-    token = clone.state / FOLDER / TOKEN_FILE
+    token = token_file(clone)
     if not token.exists():
         return []
     return [

@@ -28,7 +28,7 @@ from labcrate.cluster.members import (
 )
 from labcrate.cluster.node import Plan
 from labcrate.cluster.probing import Seen, own_runs, see_hosts, seen_problems
-from labcrate.cluster.push import drop_images, drop_replaced, push_image
+from labcrate.cluster.push import drop_images, drop_replaced, far_members, push_image
 from labcrate.cluster.ray import Alive, alive_nodes, jobs_at_work
 from labcrate.cluster.whole import Cluster, dashboard_rows, read_cluster
 from labcrate.engine.engine import find_engine, require_engine
@@ -122,7 +122,7 @@ def start_cluster(_: Settings) -> None:
         if process.is_dry():
             return
         alive = wait_for_nodes(found, replaced)
-        drop_replaced(found, members)
+        drop_replaced(found, far_members(members))
     output.seconds(f"{len(alive)} node{'s' if len(alive) > 1 else ''}", time.monotonic() - started)
     show_nodes(found, members, alive)
     for node in without_cards(plans, alive):
