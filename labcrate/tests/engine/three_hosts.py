@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from clone import ROOT, Lab, read_until, said
 from machine import Machine, base_image, start_machine
-from two_hosts import ANSWERS, ENGINE, address_of, sizes
+from two_hosts import address_of, sizes, start_engine
 
 EXAMPLES = ROOT / "labcrate" / "docs" / "examples"
 FIGURES = ROOT / "reports" / "cluster.json"
@@ -97,7 +97,7 @@ def hosts(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]
         for name in ("two", "three"):
             shared = ("--volume", f"{lab.root}:{SHARED}")
             others[name] = start_machine(base_image(), tmp_path_factory.mktemp(name), *shared)
-            start_engine(lab, others[name])
+            open_engine(lab, others[name])
         yield Hosts(lab=lab, others=others)
     finally:
         lab.invoke("cluster", "down", "--force", check=False)
@@ -108,12 +108,10 @@ def hosts(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]
         lab.invoke("remove-package", "ray", "humanize", "einops", timeout=600)
 
 
-def start_engine(lab: Lab, machine: Machine) -> None:
+def open_engine(lab: Lab, machine: Machine) -> None:
     """An engine that listens in the network of the containers, and a context that leads to it."""
-    machine.sh(f"apt-get install -qq -y --no-install-recommends {ENGINE} > /dev/null 2>&1")
     listen = ("-H", "unix:///var/run/docker.sock", "-H", f"tcp://0.0.0.0:{PORT}", "--tls=false")
-    subprocess.run(["docker", "exec", "--detach", machine.name, "dockerd", *listen], check=True)
-    machine.sh(ANSWERS)
+    start_engine(machine, *listen)
     endpoint = f"host=tcp://{address_of(machine)}:{PORT}"
     made = lab.docker("context", "create", machine.name, "--docker", endpoint)
     assert made.returncode == 0, said(made)
@@ -142,19 +140,24 @@ def test_a_node_costs_a_training_nothing(hosts: Hosts) -> None:
 def test_the_image_reaches_the_others_and_then_a_package_alone(hosts: Hosts) -> None:
     for name in hosts.others:
         hosts.write(name)
-        told = hosts.cluster("push")
-        sent, whole = sizes(told)
-        hosts.note(f"push to {name}", {"bytes": sent, "of": whole, "s": seconds_in(told, "sent")})
+        ((sent, whole),) = pushed(hosts, "push to")
         assert sent == whole
     hosts.write(*hosts.others)
     hosts.lab.invoke("add-package", "einops", timeout=600)
-    for line in hosts.cluster("push").splitlines():
-        if "has the image" in line:
-            name = line.split(":")[0].strip()
-            sent, whole = sizes(line)
-            figure = {"bytes": sent, "of": whole, "s": seconds_in(line, "sent")}
-            hosts.note(f"push of einops to {name}", figure)
-            assert 0 < sent < 0.01 * whole
+    figures = pushed(hosts, "push of einops to")
+    assert len(figures) == 2
+    for sent, whole in figures:
+        assert 0 < sent < 0.01 * whole
+
+
+def pushed(hosts: Hosts, what: str) -> list[tuple[float, float]]:
+    """Push, note what that cost for each host, and tell the bytes that were sent, and all."""
+    lines = [line for line in hosts.cluster("push").splitlines() if "has the image" in line]
+    for line in lines:
+        sent, whole = sizes(line)
+        figure = {"bytes": sent, "of": whole, "s": seconds_in(line, "sent")}
+        hosts.note(f"{what} {line.split(':')[0].strip()}", figure)
+    return [sizes(line) for line in lines]
 
 
 def test_three_nodes_join(hosts: Hosts) -> None:

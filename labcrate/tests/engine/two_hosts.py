@@ -70,11 +70,10 @@ def address_of(machine: Machine) -> str:
     return str(found)
 
 
-def start_engine(machine: Machine) -> None:
-    """A host that has an engine and an ssh server, and nothing of the lab."""
+def start_engine(machine: Machine, *listen: str) -> None:
+    """A host that has an engine, and nothing of the lab. listen: options of dockerd."""
     machine.sh(f"apt-get install -qq -y --no-install-recommends {ENGINE} > /dev/null 2>&1")
-    machine.sh("mkdir -p /run/sshd && /usr/sbin/sshd")
-    subprocess.run(["docker", "exec", "--detach", machine.name, "dockerd"], check=True)
+    subprocess.run(["docker", "exec", "--detach", machine.name, "dockerd", *listen], check=True)
     machine.sh(ANSWERS)
 
 
@@ -83,7 +82,7 @@ def let_in(one: Machine, two: Machine, address: str) -> None:
     one.sh("apt-get install -qq -y --no-install-recommends openssh-client > /dev/null 2>&1")
     one.sh("ssh-keygen -q -t ed25519 -N '' -f /root/.ssh/id_ed25519")
     key = one.sh("cat /root/.ssh/id_ed25519.pub")
-    two.sh("mkdir -p -m 700 /root/.ssh")
+    two.sh("mkdir -p /run/sshd && /usr/sbin/sshd && mkdir -p -m 700 /root/.ssh")
     two.write("/root/.ssh/authorized_keys", key)
     one.sh(f"ssh-keyscan {address} > /root/.ssh/known_hosts 2> /dev/null")
     one.sh(f"docker context create two --docker host=ssh://root@{address}")
